@@ -1,0 +1,65 @@
+"""Names everything that can go wrong with a memory, each with a hint that mends it and an exit code.
+
+LightmemError
+├── InputError (2)        a transcript, a file or an argument is wrong
+├── ProfileError (2)      a profile is unknown, broken or misnamed
+├── StoreError (3)        history or an index cannot be read or written
+│   └── SpaceMismatch (3) a query in another vector space than the index
+├── MissingPart (4)       a model or an optional package is not there
+├── ModelError (5)        the language model failed; nothing was lost
+└── ProfileBusy (75)      another process holds the profile: try again
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    BUG = 1
+    INPUT = 2
+    STORE = 3
+    MISSING = 4
+    MODEL = 5
+    BUSY = 75
+    INTERRUPTED = 130
+
+
+class LightmemError(Exception):
+    """One line that says what is wrong, and a `hint` with the command that mends it."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(LightmemError):
+    exit_code = ExitCode.INPUT
+
+
+class ProfileError(LightmemError):
+    exit_code = ExitCode.INPUT
+
+
+class StoreError(LightmemError):
+    exit_code = ExitCode.STORE
+
+
+class SpaceMismatch(StoreError):
+    pass
+
+
+class MissingPart(LightmemError):
+    exit_code = ExitCode.MISSING
+
+
+class ModelError(LightmemError):
+    exit_code = ExitCode.MODEL
+
+
+class ProfileBusy(LightmemError):
+    exit_code = ExitCode.BUSY

@@ -1,0 +1,106 @@
+"""States what a backend must do to serve a conversation, so that each can be replaced by deleting one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from lightmem_cli.records import Entry, Filter, Message, Space
+
+if TYPE_CHECKING:  # numpy costs 0.15 s, and `lightmem --help` reads this module
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors: TypeAlias = NDArray[np.float32]
+    Ids: TypeAlias = NDArray[np.int64]
+
+
+Progress: TypeAlias = Callable[[str], None]  # one line for the person who waits
+
+
+class Embedder(Protocol):
+    """Turns text into unit vectors. A vector is a function of its text alone, bit for bit."""
+
+    @property
+    def space(self) -> Space: ...
+
+    def windows(self, text: str) -> list[str]:
+        """`text` itself where it fits the model's window, else overlapping pieces of it; [] where it is blank."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of `texts`, float32, shape (len(texts), dimension)."""
+        ...
+
+
+class Extractor(Protocol):
+    """Turns messages into the entries (facts, relations) that rest on them."""
+
+    def extract(self, messages: Sequence[Message]) -> list[Entry]: ...
+
+
+class Selection(NamedTuple):
+    """The ids a search may return: exactly `ids`, or (`inverted`) all but `ids`. Sorted int64, shape (n,)."""
+
+    ids: Ids
+    inverted: bool
+
+
+class Scored(NamedTuple):
+    """Ids with their scores, best first (ties by id): int64 and float32, shape (n,)."""
+
+    ids: Ids
+    scores: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the words index keeps of an entry: history's integer for it, and its analysed terms."""
+
+    id: int
+    terms: tuple[str, ...]
+
+
+class VectorIndex(Protocol):
+    """Inner product over unit vectors, by history's integer ids of the vectors. Derived: it can be rebuilt.
+
+    `position` is the place in history's append-only `changes` table up to which the index is current.
+    """
+
+    @property
+    def position(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def search(self, vector: Vectors, k: int, where: Filter | None = None) -> Scored:
+        """The `k` best vectors for `vector`, shape (dimension,), among those whose entry passes `where`."""
+        ...
+
+    def apply(self, *, add: Iterable[tuple[int, bytes]], remove: Sequence[int], position: int) -> None:
+        """Take in new vectors (id, float16 little-endian bytes), drop removed ones, and stamp `position`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WordIndex(Protocol):
+    """BM25 over entries' analysed terms, by history's integer ids of the entries. Derived: it can be rebuilt."""
+
+    @property
+    def position(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def search(self, terms: Sequence[str], k: int, where: Filter | None = None) -> Scored:
+        """The `k` best entries for the distinct `terms`, BM25 with k1 = 1.2 and b = 0.75 over the whole corpus."""
+        ...
+
+    def apply(self, *, add: Iterable[Document], remove: Sequence[int], position: int) -> None:
+        """Take in new or changed documents, drop removed ones, and stamp `position`, in one step."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Select: TypeAlias = "Callable[[Filter], Selection | None]"  # None: the filter leaves out nothing
