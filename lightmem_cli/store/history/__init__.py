@@ -1,0 +1,67 @@
+"""Keeps the one truth about a conversation: every message, entry, vector and change, in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightmem_cli.errors import LightmemError
+from lightmem_cli.store.history.connection import BUSY_SECONDS, connect, explained, transaction
+from lightmem_cli.store.history.counts import Counts
+from lightmem_cli.store.history.entries import Entries
+from lightmem_cli.store.history.messages import Messages
+from lightmem_cli.store.history.reading import Reading
+from lightmem_cli.store.history.runs import Runs
+from lightmem_cli.store.history.selection import Selector
+from lightmem_cli.store.history.state import CanonicalState
+from lightmem_cli.store.history.vectors import VectorShelf
+from lightmem_cli.store.history.work import Work
+
+__all__ = ["History"]
+
+
+class History:
+    """An open history. Each attribute is one group of tables; `transaction()` joins their steps into one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connection: sqlite3.Connection = connect(path)
+        self.runs = Runs(self.connection)
+        self.messages = Messages(self.connection)
+        self.entries = Entries(self.connection, self.runs)
+        self.vectors = VectorShelf(self.connection, self.runs)
+        self.work = Work(self.connection)
+        self.selector = Selector(self.connection)
+        self.reading = Reading(self.connection, self.entries, self.selector)
+        self.counts = Counts(self.connection)
+        self.state = CanonicalState(self.connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that happens inside is kept, or none of it."""
+        with transaction(self.connection, self.path):
+            yield
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Inside, a writer elsewhere is ProfileBusy at once instead of after a wait."""
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+    def explained(self, error: sqlite3.Error) -> LightmemError:
+        """What an error that SQLite raised outside a transaction means."""
+        return explained(error, self.path)
+
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with the file and its references; [] when all is well."""
+        found = [str(row[0]) for row in self.connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        orphans = self.connection.execute("PRAGMA foreign_key_check").fetchmany(20)
+        return found + [f"{table} row {row} points to a missing {parent}" for table, row, parent, _ in orphans]
+
+    def close(self) -> None:
+        self.connection.close()

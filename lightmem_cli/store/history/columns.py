@@ -1,0 +1,30 @@
+"""Writes a record's times and names as columns, and reads them back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def from_time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def epoch(value: datetime | None) -> float | None:
+    return None if value is None else value.timestamp()
+
+
+def to_time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def from_names(values: tuple[str, ...]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+def to_names(value: str) -> tuple[str, ...]:
+    return () if value == "[]" else tuple(json.loads(value))

@@ -1,0 +1,89 @@
+"""Opens the one file that holds a conversation's truth, and turns SQLite's failures into errors a person can act on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightmem_cli.errors import LightmemError, ProfileBusy, StoreError
+from lightmem_cli.store.migrations import migrate
+
+BUSY_SECONDS = 20.0
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open `path` (made with mode 0600 if absent) in WAL mode, current to the last migration.
+
+    Raises:
+        StoreError: the file is not a history, is damaged, newer than this program, or cannot be written.
+        ProfileBusy: another process kept it locked for 20 s.
+    """
+    with translated(path):
+        if not path.exists():
+            path.touch(mode=0o600)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: a journalled message survives a power cut, not only a killed process.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cache_size = -65536")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise SQLite's and the system's errors about `path` as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    except OSError as error:
+        hint = "choose a writable place with --home or LIGHTMEM_HOME, or free some space"
+        raise StoreError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
+
+
+def explained(error: sqlite3.Error, path: Path) -> LightmemError:
+    """What an error of SQLite means for the person whose memory `path` holds."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return ProfileBusy(f"{path} is held by another process", hint="try again in a moment")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            hint = f"put back a copy of {path.parent}, or move it away to begin anew; nothing was changed"
+            return StoreError(f"{path} is damaged: {error}", hint=hint)
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return StoreError(f"cannot write {path}: {error}", hint="free some space and run the command again")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StoreError(
+                f"cannot write {path}: {error}", hint="choose a writable place with --home or LIGHTMEM_HOME"
+            )
+        case _:
+            return StoreError(f"{path}: {error}", hint="lightmem doctor")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """One all-or-nothing step; nested uses join the outer one."""
+    if connection.in_transaction:
+        yield connection
+        return
+    with translated(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+        connection.execute("ROLLBACK")

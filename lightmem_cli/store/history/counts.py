@@ -1,0 +1,72 @@
+"""Counts what a memory holds: messages, entries by kind and state, over time."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from lightmem_cli.records import Usage
+
+
+class Day(NamedTuple):
+    """One calendar day (or "undated") and what was said on it."""
+
+    day: str
+    messages: int
+    entries: int
+
+
+class Counts:
+    """Reads totals; writes nothing."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def messages(self) -> int:
+        return self._one("SELECT count(*) FROM messages")
+
+    def segments(self) -> int:
+        return self._one("SELECT count(*) FROM segments")
+
+    def conflicts(self) -> int:
+        return self._one("SELECT count(*) FROM links WHERE kind = 'conflicts'")
+
+    def vectors(self) -> int:
+        return self._one("SELECT count(*) FROM vectors")
+
+    def entries(self) -> dict[str, dict[str, int]]:
+        """{kind: {state: count}}"""
+        counted: dict[str, dict[str, int]] = {}
+        for kind, state, count in self._connection.execute(
+            "SELECT kind, state, count(*) FROM entries GROUP BY kind, state ORDER BY kind, state"
+        ):
+            counted.setdefault(kind, {})[state] = count
+        return counted
+
+    def days(self) -> list[Day]:
+        """What was said on each day that has a message, in order; undated messages last."""
+        rows = self._connection.execute(
+            "SELECT coalesce(substr(m.said_at, 1, 10), 'undated') AS day, count(DISTINCT m.id), count(s.entry)"
+            " FROM messages m LEFT JOIN sources s ON s.message = m.id GROUP BY day ORDER BY day = 'undated', day"
+        )
+        return [Day(*row) for row in rows]
+
+    def conversations(self) -> int:
+        return self._one("SELECT count(DISTINCT conversation) FROM messages")
+
+    def sessions(self) -> int:
+        return self._one("SELECT count(*) FROM (SELECT DISTINCT conversation, session FROM messages)")
+
+    def model_calls(self) -> dict[str, Usage]:
+        """{purpose: usage}"""
+        rows = self._connection.execute(
+            "SELECT purpose, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens)"
+            " FROM model_calls GROUP BY purpose ORDER BY purpose"
+        )
+        return {
+            purpose: Usage(calls=calls, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+            for purpose, calls, prompt, completion, cached in rows
+        }
+
+    def _one(self, sql: str) -> int:
+        return int(self._connection.execute(sql).fetchone()[0])

@@ -1,0 +1,188 @@
+"""Keeps what a conversation is remembered by: entries born once, revised with a trace, and tied to their messages."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+from lightmem_cli.records import Entry, Kind, MessageKey, State, TimeRange, entry_id
+from lightmem_cli.store.history.columns import epoch, from_names, from_time, now, to_names, to_time
+from lightmem_cli.store.history.runs import Runs
+
+_COLUMNS = (
+    "name, kind, text, conversation, session, speaker, agent, said_at, happened_from, happened_to, valid_until, "
+    "importance, keywords, entities, state, pinned, prompt, model, version, recorded_at"
+)
+_NAMES = _COLUMNS.split(", ")
+_AT_ONCE = 500  # SQLite's oldest limit on parameters is 999
+
+
+class Entries:
+    """The tables entries, sources and links."""
+
+    def __init__(self, connection: sqlite3.Connection, runs: Runs) -> None:
+        self._connection = connection
+        self._runs = runs
+
+    def add(self, entry: Entry, *, sources: Sequence[int], run: int) -> int | None:
+        """Let an entry be born from the messages `sources`; None (and no change) if it was born before.
+
+        Its id is derived here, whatever `entry.id` says, so that a collision of short ids gets a longer one.
+        """
+        full = entry_id(entry.kind, entry.conversation, entry.session, entry.text, entry.sources, length=64)
+        birth = bytes.fromhex(full)[:16]
+        if self._connection.execute("SELECT 1 FROM entries WHERE birth = ?", (birth,)).fetchone():
+            return None
+        columns = {**_columns(entry), "name": self._free_name(full), "recorded_at": now()}
+        row = self._connection.execute(
+            f"INSERT INTO entries ({_COLUMNS}, birth, said_epoch, run) VALUES ({', '.join('?' * (len(_NAMES) + 3))})",
+            (*(columns[name] for name in _NAMES), birth, epoch(entry.said_at), run),
+        )
+        id = int(row.lastrowid or 0)
+        self._connection.executemany(
+            "INSERT INTO sources (entry, message) VALUES (?, ?)", ((id, message) for message in dict.fromkeys(sources))
+        )
+        self._runs.changed("entry", [id])
+        return id
+
+    def revise(self, id: int, after: Entry, *, run: int, reason: str) -> None:
+        """Rewrite entry `id` to `after` (its id, kind, place and sources stay), keeping what it was before."""
+        before = self.get([id])[id]
+        was, becomes = _columns(before), _columns(after) | {"name": before.id, "version": before.version + 1}
+        changed = {name: value for name, value in becomes.items() if value != was[name] and name != "recorded_at"}
+        assignments = ", ".join(f"{name} = ?" for name in changed)
+        self._connection.execute(
+            f"UPDATE entries SET {assignments}, said_epoch = ? WHERE id = ?",
+            (*changed.values(), epoch(after.said_at), id),
+        )
+        old = json.dumps({name: was[name] for name in changed}, ensure_ascii=False)
+        self._runs.revised(id, run, before=old, after=json.dumps(changed, ensure_ascii=False), reason=reason)
+        self._runs.changed("entry", [id])
+
+    def get(self, ids: Iterable[int]) -> dict[int, Entry]:
+        """Entries by history's integers, with their sources; unknown ones are left out."""
+        found: dict[int, Entry] = {}
+        for some in _some(ids):
+            marks = ", ".join("?" * len(some))
+            sources: dict[int, list[MessageKey]] = {}
+            for entry, *key in self._connection.execute(
+                "SELECT s.entry, m.conversation, m.session, m.name FROM sources s JOIN messages m ON m.id = s.message"
+                f" WHERE s.entry IN ({marks}) ORDER BY s.entry, s.message",
+                some,
+            ):
+                sources.setdefault(entry, []).append(MessageKey(*key))
+            rows = self._connection.execute(f"SELECT id, {_COLUMNS} FROM entries WHERE id IN ({marks})", some)
+            found |= {row[0]: _entry(row[1:], tuple(sources.get(row[0], ()))) for row in rows}
+        return found
+
+    def find(self, prefix: str, *, limit: int = 5) -> list[tuple[int, str]]:
+        """History's integer and full id of up to `limit` entries whose id begins with `prefix`."""
+        upper = prefix + "g"  # ids are hexadecimal: nothing they hold sorts after "g"
+        rows = self._connection.execute(
+            "SELECT id, name FROM entries WHERE name >= ? AND name < ? ORDER BY name LIMIT ?", (prefix, upper, limit)
+        )
+        return [(id, name) for id, name in rows]
+
+    def find_by_message(self, id: str, *, limit: int = 5) -> list[tuple[int, str]]:
+        """The turns of the messages that came in with this id, in any conversation."""
+        rows = self._connection.execute(
+            "SELECT e.id, e.name FROM messages m JOIN sources s ON s.message = m.id JOIN entries e ON e.id = s.entry"
+            " WHERE m.name = ? AND e.kind = 'turn' LIMIT ?",
+            (id, limit),
+        )
+        return [(id, name) for id, name in rows]
+
+    def of_message(self, message: int) -> list[int]:
+        """The entries that rest on a message, in order of birth."""
+        rows = self._connection.execute("SELECT entry FROM sources WHERE message = ? ORDER BY entry", (message,))
+        return [entry for (entry,) in rows]
+
+    def of_kind(self, kind: Kind) -> list[int]:
+        """All entries of one kind, in order of birth."""
+        rows = self._connection.execute("SELECT id FROM entries WHERE kind = ? ORDER BY id", (kind.value,))
+        return [entry for (entry,) in rows]
+
+    def source_ids(self, id: int) -> list[int]:
+        """History's integers of the messages that entry `id` rests on."""
+        rows = self._connection.execute("SELECT message FROM sources WHERE entry = ? ORDER BY message", (id,))
+        return [message for (message,) in rows]
+
+    def links_of(self, id: int) -> list[tuple[str, str, str]]:
+        """The links from and to entry `id`, as (source id, target id, kind)."""
+        rows = self._connection.execute(
+            "SELECT a.name, b.name, l.kind FROM links l JOIN entries a ON a.id = l.source"
+            " JOIN entries b ON b.id = l.target WHERE l.source = ?1 OR l.target = ?1 ORDER BY 3, 1, 2",
+            (id,),
+        )
+        return [(source, target, kind) for source, target, kind in rows]
+
+    def _free_name(self, full: str) -> str:
+        for length in range(12, len(full) + 1):
+            taken = self._connection.execute("SELECT 1 FROM entries WHERE name = ?", (full[:length],)).fetchone()
+            if not taken:
+                return full[:length]
+        return full
+
+
+def _some(ids: Iterable[int]) -> Iterator[list[int]]:
+    wanted = list(dict.fromkeys(int(id) for id in ids))
+    for start in range(0, len(wanted), _AT_ONCE):
+        yield wanted[start : start + _AT_ONCE]
+
+
+def _columns(entry: Entry) -> dict[str, object]:
+    return {
+        "name": entry.id,
+        "kind": entry.kind.value,
+        "text": entry.text,
+        "conversation": entry.conversation,
+        "session": entry.session,
+        "speaker": entry.speaker,
+        "agent": entry.agent,
+        "said_at": from_time(entry.said_at),
+        "happened_from": from_time(entry.happened.start if entry.happened else None),
+        "happened_to": from_time(entry.happened.end if entry.happened else None),
+        "valid_until": from_time(entry.valid_until),
+        "importance": entry.importance,
+        "keywords": from_names(entry.keywords),
+        "entities": from_names(entry.entities),
+        "state": entry.state.value,
+        "pinned": int(entry.pinned),
+        "prompt": entry.prompt,
+        "model": entry.model,
+        "version": entry.version,
+        "recorded_at": from_time(entry.recorded_at),
+    }
+
+
+def _entry(row: Sequence[object], sources: tuple[MessageKey, ...]) -> Entry:
+    value = dict(zip(_NAMES, row, strict=True))
+
+    def text(name: str) -> str | None:
+        found = value[name]
+        return None if found is None else str(found)
+
+    start, end = to_time(text("happened_from")), to_time(text("happened_to"))
+    return Entry(
+        id=str(value["name"]),
+        kind=Kind(str(value["kind"])),
+        text=str(value["text"]),
+        conversation=str(value["conversation"]),
+        session=str(value["session"]),
+        sources=sources,
+        speaker=text("speaker"),
+        agent=text("agent"),
+        said_at=to_time(text("said_at")),
+        happened=TimeRange(start, end) if start and end else None,
+        valid_until=to_time(text("valid_until")),
+        importance=float(str(value["importance"])),
+        keywords=to_names(str(value["keywords"])),
+        entities=to_names(str(value["entities"])),
+        state=State(str(value["state"])),
+        pinned=bool(value["pinned"]),
+        prompt=text("prompt"),
+        model=text("model"),
+        version=int(str(value["version"])),
+        recorded_at=to_time(text("recorded_at")),
+    )

@@ -1,0 +1,134 @@
+"""Brings a conversation history of any earlier version up to today's tables, one numbered step at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from lightmem_cli.errors import StoreError
+
+_INITIAL = """
+CREATE TABLE profile (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY, command TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT, outcome TEXT);
+
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY,
+  conversation TEXT NOT NULL, session TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL,
+  role TEXT NOT NULL, speaker TEXT, content TEXT NOT NULL, image_caption TEXT,
+  said_at TEXT, said_epoch REAL, agent TEXT,
+  identified_by TEXT NOT NULL, turn INTEGER, run INTEGER NOT NULL REFERENCES runs, recorded_at TEXT NOT NULL,
+  UNIQUE (conversation, session, name), UNIQUE (conversation, session, position));
+CREATE INDEX messages_by_speaker ON messages (speaker, conversation);
+
+CREATE TABLE segments (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, conversation TEXT NOT NULL, session TEXT NOT NULL,
+  first INTEGER NOT NULL REFERENCES messages, last INTEGER NOT NULL REFERENCES messages, cut_by TEXT NOT NULL,
+  run INTEGER NOT NULL REFERENCES runs);
+
+CREATE TABLE entries (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, birth BLOB NOT NULL UNIQUE,
+  kind TEXT NOT NULL, text TEXT NOT NULL, conversation TEXT NOT NULL, session TEXT NOT NULL,
+  speaker TEXT, agent TEXT, said_at TEXT, said_epoch REAL,
+  happened_from TEXT, happened_to TEXT, valid_until TEXT,
+  importance REAL NOT NULL, keywords TEXT NOT NULL, entities TEXT NOT NULL,
+  state TEXT NOT NULL, pinned INTEGER NOT NULL, prompt TEXT, model TEXT,
+  version INTEGER NOT NULL, run INTEGER NOT NULL REFERENCES runs, recorded_at TEXT NOT NULL);
+CREATE INDEX entries_by_kind ON entries (kind, state);
+CREATE INDEX entries_by_place ON entries (conversation, session);
+CREATE INDEX entries_by_time ON entries (said_epoch);
+CREATE INDEX entries_aside ON entries (state) WHERE state <> 'active';
+
+CREATE TABLE sources (
+  entry INTEGER NOT NULL REFERENCES entries, message INTEGER NOT NULL REFERENCES messages,
+  PRIMARY KEY (entry, message)) WITHOUT ROWID;
+CREATE INDEX sources_by_message ON sources (message);
+
+CREATE TABLE links (
+  source INTEGER NOT NULL REFERENCES entries, target INTEGER NOT NULL REFERENCES entries, kind TEXT NOT NULL,
+  run INTEGER NOT NULL REFERENCES runs, PRIMARY KEY (source, target, kind)) WITHOUT ROWID;
+CREATE INDEX links_by_target ON links (target, kind);
+
+CREATE TABLE spaces (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, revision TEXT NOT NULL, dimension INTEGER NOT NULL,
+  active INTEGER NOT NULL DEFAULT 0, UNIQUE (name, revision, dimension));
+
+-- A vector is a function of its text alone, so equal texts share one: views say which entry uses which.
+CREATE TABLE vectors (
+  id INTEGER PRIMARY KEY, space INTEGER NOT NULL REFERENCES spaces, text_hash BLOB NOT NULL, embedding BLOB NOT NULL,
+  UNIQUE (space, text_hash));
+CREATE TABLE views (
+  entry INTEGER NOT NULL REFERENCES entries, space INTEGER NOT NULL REFERENCES spaces, view INTEGER NOT NULL,
+  vector INTEGER NOT NULL REFERENCES vectors, PRIMARY KEY (entry, space, view)) WITHOUT ROWID;
+CREATE INDEX views_by_vector ON views (vector);
+
+CREATE TABLE leases (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started REAL NOT NULL, host TEXT NOT NULL);
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY, stage TEXT NOT NULL, item INTEGER NOT NULL, space INTEGER NOT NULL DEFAULT 0,
+  lease INTEGER REFERENCES leases, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT,
+  UNIQUE (stage, space, item));
+
+CREATE TABLE revisions (
+  id INTEGER PRIMARY KEY, entry INTEGER NOT NULL REFERENCES entries, run INTEGER NOT NULL REFERENCES runs,
+  before TEXT NOT NULL, after TEXT NOT NULL, reason TEXT NOT NULL, recorded_at TEXT NOT NULL);
+CREATE INDEX revisions_by_entry ON revisions (entry);
+CREATE INDEX revisions_by_run ON revisions (run);
+
+CREATE TABLE changes (position INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, item INTEGER NOT NULL);
+
+CREATE TABLE model_calls (
+  id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, purpose TEXT NOT NULL, model TEXT NOT NULL,
+  prompt TEXT NOT NULL, input_hash BLOB NOT NULL, reply TEXT, prompt_tokens INTEGER NOT NULL,
+  completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, seconds REAL NOT NULL, recorded_at TEXT NOT NULL);
+CREATE INDEX model_calls_by_input ON model_calls (model, prompt, input_hash);
+"""
+
+
+def m001_initial(connection: sqlite3.Connection) -> None:
+    """The tables of the first version."""
+    for statement in _INITIAL.split(";\n"):
+        connection.execute(statement)
+    connection.execute("INSERT INTO profile VALUES ('uuid', ?)", (uuid.uuid4().hex,))
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Run what has not run yet, each step and its record in one transaction.
+
+    Raises:
+        StoreError: the history was written by a newer version of lightmem.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, run_at TEXT NOT NULL)"
+    )
+    for number, step in enumerate(MIGRATIONS, start=1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if number > _version(connection):  # asked inside the transaction: another process may have run it
+                step(connection)
+                record = (number, step.__name__, datetime.now(UTC).isoformat())
+                connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", record)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    if _version(connection) > len(MIGRATIONS):
+        raise StoreError(
+            f"this memory was written by a newer lightmem (its history is version {_version(connection)}, "
+            f"this program reads up to {len(MIGRATIONS)})",
+            hint="pip install --upgrade lightmem-cli",
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    present = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone()
+    if present is None:
+        return 0
+    return int(connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0])
