@@ -1,0 +1,21 @@
+"""Turns what was said into facts: opens the extractor that a profile names."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, assert_never
+
+from lightmem_cli.protocols import Extractor
+
+Use: TypeAlias = Literal["rules"]
+Roles: TypeAlias = Literal["user", "assistant", "both"]
+
+
+def open_extractor(use: Use, *, roles: Roles = "user", threshold: float | None = None) -> Extractor:
+    """Open the extractor `use`; without a `threshold` it takes its own."""
+    match use:
+        case "rules":
+            from lightmem_cli.extract.rules import THRESHOLD, RuleExtractor
+
+            return RuleExtractor(roles=roles, threshold=THRESHOLD if threshold is None else threshold)
+        case _:
+            assert_never(use)
