@@ -1,0 +1,1 @@
+"""Prepares the models that read a conversation on this machine, without a network."""
