@@ -1,0 +1,102 @@
+"""Says how a conversation is treated: one table of settings per stage, each key with its default.
+
+Only what this version can open is a value here: a backend that comes later brings its own name, and until then
+naming it is a mistake in the profile rather than a surprise in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:  # a folder of the zone database raises IsADirectoryError
+        raise ValueError("an IANA time zone such as UTC or Europe/Berlin") from error
+    return name
+
+
+def _stemmed_language(name: str) -> str:
+    import Stemmer
+
+    if name != "none" and name not in Stemmer.algorithms():
+        raise ValueError(f"none, or one of {', '.join(Stemmer.algorithms())}")
+    return name
+
+
+def _embedder(name: str) -> str:
+    if name not in ("onnx", "sentence-transformers", "hashing") and not re.fullmatch(r"[\w.-]+:[\w.-]+", name):
+        raise ValueError('"onnx", "sentence-transformers", "hashing", or an outside one as "package:name"')
+    return name
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Transcript(Table):
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  # of times that come without one
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class Compress(Table):
+    use: Literal["none"] = "none"
+
+
+class Segment(Table):
+    use: Literal["none"] = "none"
+
+
+class Extract(Table):
+    use: Literal["rules"] = "rules"
+    roles: Literal["user", "assistant", "both"] = "user"  # whose messages become facts; all are indexed as turns
+    threshold: Share = 0.2  # how much a sentence must say to become a fact
+
+
+class Llm(Table):
+    use: Literal["none"] = "none"
+
+
+class Embed(Table):
+    use: Annotated[str, AfterValidator(_embedder)] = "onnx"
+    model: Annotated[str, Field(min_length=1)] = "all-MiniLM-L6-v2"  # sentence-transformers: a Hub name or a folder
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # sentence-transformers
+    precision: Literal["int8", "fp32"] = "int8"  # onnx
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # threads that embed; 0: one per core
+
+
+class Store(Table):
+    vectors: Literal["faiss"] = "faiss"
+    words: Literal["fts5", "rank-bm25"] = "fts5"
+    language: Annotated[str, AfterValidator(_stemmed_language)] = "english"  # whose word endings are cut off
+
+
+class Retrieve(Table):
+    strategy: Literal["hybrid", "vectors", "words"] = "hybrid"
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+
+class Settings(Table):
+    """A whole profile.toml."""
+
+    version: Literal[1] = VERSION
+    transcript: Transcript = Transcript()
+    compress: Compress = Compress()
+    segment: Segment = Segment()
+    extract: Extract = Extract()
+    llm: Llm = Llm()
+    embed: Embed = Embed()
+    store: Store = Store()
+    retrieve: Retrieve = Retrieve()
