@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def now() -> str:
@@ -18,6 +19,7 @@ def epoch(value: datetime | None) -> float | None:
     return None if value is None else value.timestamp()
 
 
+@lru_cache(maxsize=4096)  # the messages of a session often share their time
 def to_time(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
@@ -26,5 +28,6 @@ def from_names(values: tuple[str, ...]) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
+@lru_cache(maxsize=4096)
 def to_names(value: str) -> tuple[str, ...]:
     return () if value == "[]" else tuple(json.loads(value))

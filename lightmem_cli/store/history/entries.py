@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from lightmem_cli.records import Entry, Kind, MessageKey, State, TimeRange, entry_id
 from lightmem_cli.store.history.columns import epoch, from_names, from_time, now, to_names, to_time
@@ -15,6 +16,8 @@ _COLUMNS = (
     "importance, keywords, entities, state, pinned, prompt, model, version, recorded_at"
 )
 _NAMES = _COLUMNS.split(", ")
+_KINDS = {kind.value: kind for kind in Kind}
+_STATES = {state.value: state for state in State}
 _AT_ONCE = 500  # SQLite's oldest limit on parameters is 999
 
 
@@ -156,33 +159,30 @@ def _columns(entry: Entry) -> dict[str, object]:
     }
 
 
-def _entry(row: Sequence[object], sources: tuple[MessageKey, ...]) -> Entry:
-    value = dict(zip(_NAMES, row, strict=True))
-
-    def text(name: str) -> str | None:
-        found = value[name]
-        return None if found is None else str(found)
-
-    start, end = to_time(text("happened_from")), to_time(text("happened_to"))
+def _entry(row: tuple[Any, ...], sources: tuple[MessageKey, ...]) -> Entry:
+    """An entry from a row of `_COLUMNS`; a query reads hundreds, so nothing here is looked up by name."""
+    (name, kind, text, conversation, session, speaker, agent, said_at, start, end, valid_until) = row[:11]
+    (importance, keywords, entities, state, pinned, prompt, model, version, recorded_at) = row[11:]
+    first, last = to_time(start), to_time(end)
     return Entry(
-        id=str(value["name"]),
-        kind=Kind(str(value["kind"])),
-        text=str(value["text"]),
-        conversation=str(value["conversation"]),
-        session=str(value["session"]),
+        id=name,
+        kind=_KINDS[kind],
+        text=text,
+        conversation=conversation,
+        session=session,
         sources=sources,
-        speaker=text("speaker"),
-        agent=text("agent"),
-        said_at=to_time(text("said_at")),
-        happened=TimeRange(start, end) if start and end else None,
-        valid_until=to_time(text("valid_until")),
-        importance=float(str(value["importance"])),
-        keywords=to_names(str(value["keywords"])),
-        entities=to_names(str(value["entities"])),
-        state=State(str(value["state"])),
-        pinned=bool(value["pinned"]),
-        prompt=text("prompt"),
-        model=text("model"),
-        version=int(str(value["version"])),
-        recorded_at=to_time(text("recorded_at")),
+        speaker=speaker,
+        agent=agent,
+        said_at=to_time(said_at),
+        happened=TimeRange(first, last) if first and last else None,
+        valid_until=to_time(valid_until),
+        importance=importance,
+        keywords=to_names(keywords),
+        entities=to_names(entities),
+        state=_STATES[state],
+        pinned=bool(pinned),
+        prompt=prompt,
+        model=model,
+        version=version,
+        recorded_at=to_time(recorded_at),
     )

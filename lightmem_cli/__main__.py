@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m lightmem_cli`."""
+
+from lightmem_cli.cli import run
+
+run()

@@ -1,0 +1,143 @@
+"""The command `lightmem`: a person, a pipe or cron talks to a memory, and every failure becomes one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from lightmem_cli.cli import (
+    ask,
+    config,
+    demo,
+    doctor,
+    export,
+    extract,
+    ingest,
+    init,
+    profile,
+    reindex,
+    retrieve,
+    show,
+    stats,
+)
+from lightmem_cli.errors import ExitCode, InputError, LightmemError, StoreError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# In the order in which a memory meets them.
+app.command(epilog=demo.EXAMPLES)(demo.demo)
+app.command(epilog=init.EXAMPLES)(init.init)
+app.command(epilog=ingest.EXAMPLES)(ingest.ingest)
+app.command(epilog=extract.EXAMPLES)(extract.extract)
+app.command(epilog=retrieve.EXAMPLES)(retrieve.retrieve)
+app.command(epilog=ask.EXAMPLES)(ask.ask)
+app.command(epilog=show.EXAMPLES)(show.show)
+app.command(epilog=stats.EXAMPLES)(stats.stats)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=reindex.EXAMPLES)(reindex.reindex)
+app.command(epilog=export.EXAMPLES)(export.export)
+app.add_typer(profile.app, name="profile")
+app.add_typer(config.app, name="config")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"lightmem {version('lightmem-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lightmem(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The long-term memory that agents and people keep: conversations in, the right piece of them out."""
+
+
+class ClosedPipe(Exception):
+    """Whoever read our output has seen enough (`| head`)."""
+
+
+class _Out(io.TextIOWrapper):
+    """stdout as UTF-8; a closed pipe is ours to end quietly, not Typer's to report as an error."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError as error:
+            raise ClosedPipe from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError as error:
+            raise ClosedPipe from error
+
+
+def run() -> None:
+    """Run the command line: the one place where errors become messages and exit codes."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    _open_closed()
+    terminal = sys.stdout.isatty()
+    sys.stdout = _Out(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=terminal)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        try:
+            app(prog_name="lightmem")
+        finally:
+            sys.stdout.flush()
+    except LightmemError as error:
+        sys.exit(_explain(error))
+    except UnicodeEncodeError as error:
+        if error.reason != "surrogates not allowed":
+            raise
+        sys.exit(_explain(InputError("an argument is not UTF-8 text", hint="see it with: printf %s ARGUMENT | xxd")))
+    except OSError as error:  # what the system refuses is no bug: a full disk, a file that cannot be read
+        _forget_stdout()
+        what = error.filename or "input or output"
+        hint = "see `df -h` and `ls -ld` for the files it names and for where the output goes"
+        sys.exit(_explain(StoreError(f"{what}: {error.strerror or error}", hint=hint)))
+    except ClosedPipe:
+        _forget_stdout()
+        sys.exit(ExitCode.DONE)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _explain(error: LightmemError) -> ExitCode:
+    """Say what is wrong and what mends it; the exit code that means it."""
+    typer.echo(f"lightmem: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"  hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def _open_closed() -> None:
+    """Give a process that was started with stdin, stdout or stderr closed (`<&-`, a daemon) empty ones."""
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # to the end of the process
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # to the end of the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # to the end of the process
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

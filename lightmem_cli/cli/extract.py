@@ -1,0 +1,69 @@
+"""`lightmem extract`: turns a conversation into facts, as a filter or for the messages a memory has waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lightmem_cli.cli import render
+from lightmem_cli.cli.ingest import read_named
+from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
+from lightmem_cli.cli.talk import notice, progress
+
+if TYPE_CHECKING:
+    from lightmem_cli.profiles import Profile
+
+EXAMPLES = examples(
+    "lightmem extract chat.jsonl",
+    "cat chat.jsonl | lightmem extract - | jq -r .text",
+    "lightmem extract                  # does the memory's pending work",
+)
+
+
+def extract(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="Filter these (- is stdin); else do pending work.")
+    ] = None,
+    use: Annotated[Literal["rules"] | None, typer.Option(help="Else extract.use.")] = None,
+    roles: Annotated[
+        Literal["user", "assistant", "both"] | None, typer.Option(help="Whose messages; else extract.roles.")
+    ] = None,
+    profile: ProfileOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the facts of a transcript as JSON lines and remember nothing; or, without FILE, do pending work."""
+    chosen = open_chosen(profile, home=home, overrides={"extract": {"use": use, "roles": roles}})
+    if not files:
+        _work_off(chosen, as_json=as_json)
+        return
+    from lightmem_cli.engine.filters import extract_only
+
+    out = render.Renderer(chosen.settings.transcript.zone)
+    for entry in extract_only(read_named(files, chosen.settings, "auto"), chosen.settings):
+        render.as_json(out.entry_json(entry))
+
+
+def _work_off(chosen: Profile, *, as_json: bool) -> None:
+    """Do what the memory's messages still wait for."""
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.pending import work_off
+
+    extracted = born = embedded = 0
+    with Memory(chosen, notice=notice) as memory:
+        with progress("working off", unit="items") as report, memory.run("extract") as run:
+            for done in work_off(memory, run=run):
+                extracted, born, embedded = extracted + done.extracted, born + done.born, embedded + done.embedded
+                report(extracted + embedded)
+        quarantined = memory.history.work.quarantined()
+    if as_json:
+        done_all = {"messages": extracted, "facts": born, "embedded": embedded, "quarantined": len(quarantined)}
+        render.as_json(done_all)
+    elif extracted + embedded == 0:
+        notice("nothing was waiting")
+    else:
+        notice(f"{extracted:,} messages, {born:,} facts, {embedded:,} entries embedded")
+    if quarantined:
+        first = quarantined[0].reason
+        notice(f"{len(quarantined):,} items are set aside until the next run, the first because of {first}")

@@ -1,0 +1,117 @@
+"""Prints what a memory found: for a person as lines, for a program as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:  # `lightmem --help` reads this module
+    from lightmem_cli.records import Entry, Hit, Message, MessageKey, TimeRange
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def as_json(value: object) -> None:
+    """Print one JSON object on one line."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Prints times as they were given: one in `zone`, the profile's, needs no offset."""
+
+    zone: tzinfo
+
+    def time(self, moment: datetime | None) -> str | None:
+        from lightmem_cli.language.timestamps import format_time
+
+        return None if moment is None else format_time(moment, zone=self.zone)
+
+    def entry_line(self, entry: Entry) -> str:
+        """An entry in the reference's form: time, weekday, speaker and text, on one line."""
+        happened = f" ({_span(entry.happened)})" if entry.happened else ""
+        speaker = f"{entry.speaker or entry.kind}: "
+        text = one_line(entry.text).removeprefix(speaker)  # some facts begin with it, to stand alone
+        return f"{self._said(entry.said_at)} {speaker}{text}{happened}"
+
+    def message_line(self, message: Message) -> str:
+        caption = f" [{one_line(message.image_caption)}]" if message.image_caption else ""
+        speaker = message.speaker or message.role
+        return f"{self._said(message.said_at)} {speaker}: {one_line(message.content)}{caption}"
+
+    def hit_json(self, hit: Hit, times: Mapping[MessageKey, datetime | None]) -> dict[str, object]:
+        """A hit as `retrieve --json` prints it. `times`: when each source message was said."""
+        entry = hit.entry
+        return {
+            "rank": hit.rank,
+            "score": round(hit.score, 6),
+            "id": entry.id,
+            "kind": entry.kind.value,
+            "text": entry.text,
+            "time": self.time(entry.said_at),
+            "speaker": entry.speaker,
+            "session": entry.session,
+            "sources": [key.id for key in entry.sources],
+            "evidence": [key._asdict() | {"time": self.time(times.get(key))} for key in entry.sources],
+        }
+
+    def entry_json(self, entry: Entry) -> dict[str, object]:
+        """An entry with all it holds."""
+        happened = entry.happened
+        return {
+            "id": entry.id,
+            "kind": entry.kind.value,
+            "text": entry.text,
+            "time": self.time(entry.said_at),
+            "happened": [self.time(happened.start), self.time(happened.end)] if happened else None,
+            "valid_until": self.time(entry.valid_until),
+            "speaker": entry.speaker,
+            "agent": entry.agent,
+            "conversation": entry.conversation,
+            "session": entry.session,
+            "importance": round(entry.importance, 4),
+            "keywords": list(entry.keywords),
+            "entities": list(entry.entities),
+            "state": entry.state.value,
+            "pinned": entry.pinned,
+            "version": entry.version,
+            "prompt": entry.prompt,
+            "model": entry.model,
+            "sources": [key._asdict() for key in entry.sources],
+        }
+
+    def message_json(self, message: Message) -> dict[str, object]:
+        return message.key._asdict() | {
+            "time": self.time(message.said_at),
+            "role": message.role.value,
+            "speaker": message.speaker,
+            "content": message.content,
+            "image_caption": message.image_caption,
+        }
+
+    def _said(self, moment: datetime | None) -> str:
+        """A moment as the reference prints it: `2024-01-15T10:30:00 Mon`."""
+        return "undated" if moment is None else f"{self.time(moment)} {moment:%a}"
+
+
+def bars(values: list[int]) -> str:
+    """A row of block characters, one per value, the highest value full height."""
+    top = max(values, default=0)
+    if top == 0:
+        return ""
+    return "".join(_BARS[-(-value * (len(_BARS) - 1) // top)] for value in values)
+
+
+def _span(happened: TimeRange) -> str:
+    """When it happened: a day, or a first and a last day."""
+    first, last = happened.start.date(), (happened.end - timedelta(microseconds=1)).date()
+    return f"{first}" if last <= first else f"{first} to {last}"

@@ -1,0 +1,106 @@
+"""Joins the stages of a conversation's life over one open profile: ingest, recall and care."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from types import TracebackType
+
+from lightmem_cli.engine.indexes import Indexes
+from lightmem_cli.errors import LightmemError, SpaceMismatch
+from lightmem_cli.profiles import Profile
+from lightmem_cli.protocols import Embedder, Extractor, Progress
+from lightmem_cli.records import Space
+from lightmem_cli.store.history import History
+
+
+class Memory:
+    """One open profile: its history, its indexes and, when first needed, its models.
+
+    `notice` gets one line for the person who waits, whenever something takes long or was mended. A `reader` waits for
+    no other process: what a writer is about to finish, it does without.
+    """
+
+    def __init__(self, profile: Profile, *, notice: Progress, reader: bool = False) -> None:
+        self.profile = profile
+        self.settings = profile.settings
+        self.notice = notice
+        self.history = History(profile.folder / "history.db")
+        self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from lightmem_cli.embed import open_embedder
+
+        embed = self.settings.embed
+        return open_embedder(
+            embed.use,
+            model=embed.model,
+            device=embed.device,
+            precision=embed.precision,
+            workers=embed.workers or None,
+            progress=self.notice,
+        )
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        from lightmem_cli.extract import open_extractor
+
+        extract = self.settings.extract
+        return open_extractor(extract.use, roles=extract.roles, threshold=extract.threshold)
+
+    def space(self) -> tuple[int, Space]:
+        """The profile's vector space with history's integer; it becomes the active one if there is none.
+
+        Raises:
+            SpaceMismatch: the vectors in history are of another space than the profile's embedder.
+        """
+        wanted = self.embedder.space
+        active = self.history.vectors.active_space()
+        if active is None:
+            with self.history.transaction():
+                return self.history.vectors.space_id(wanted), wanted
+        if active[1] != wanted:
+            raise SpaceMismatch(
+                f"this memory's vectors are of {_named(active[1])}, the profile's embedder makes {_named(wanted)}",
+                hint=f"lightmem reindex --profile {self.profile.name}",
+            )
+        return active
+
+    @contextmanager
+    def run(self, command: str) -> Iterator[int]:
+        """One command that writes: a row in `runs`, dead owners' work freed, this one's given back at the end."""
+        with self.history.transaction():
+            run = self.history.runs.begin(command)
+            self.history.work.reopen()
+        outcome = "interrupted"
+        try:
+            yield run
+            outcome = "done"
+        except LightmemError as error:
+            outcome = f"failed: {error.message}"
+            raise
+        finally:
+            with self.history.transaction():
+                self.history.work.release()
+                self.history.runs.end(run, outcome)
+
+    def close(self) -> None:
+        self.indexes.close()
+        self.history.close()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if isinstance(error, sqlite3.Error):  # a read outside a transaction met a damaged or locked file
+            raise self.history.explained(error) from error
+
+
+def _named(space: Space) -> str:
+    return f"{space.name} ({space.revision}, {space.dimension} dimensions)"

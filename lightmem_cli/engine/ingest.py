@@ -1,0 +1,139 @@
+"""Takes a transcript into a memory: journalled first, then turned into facts, embedded and indexed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, TypeAlias
+
+from lightmem_cli.engine import Memory
+from lightmem_cli.engine.identify import Identifier
+from lightmem_cli.engine.journal import OnConflict, journal
+from lightmem_cli.engine.pending import Done, work_off
+from lightmem_cli.errors import InputError
+from lightmem_cli.records import Row
+from lightmem_cli.transcript import BadLine, Item, Skipped
+
+OnError: TypeAlias = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What a transcript came to: messages by what became of them, facts born, entries embedded.
+
+    `messages` are new, `known` were there already, `rejected` could not be read, `skipped` hold nothing by design.
+    """
+
+    messages: int = 0
+    known: int = 0
+    replaced: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    facts: int = 0
+    embedded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HowToIngest:
+    """The choices of one ingest. `conversation` and `session` name what rows leave unnamed."""
+
+    conversation: str | None = None
+    session: str | None = None
+    append: bool = False
+    on_conflict: OnConflict = "refuse"
+    on_error: OnError = "stop"
+    journal_only: bool = False
+
+
+def ingest(
+    memory: Memory,
+    transcripts: Iterable[Iterable[Sequence[Item]]],
+    how: HowToIngest,
+    *,
+    reject: Callable[[BadLine], None],
+    progress: Callable[[Ingested], None],
+) -> Ingested:
+    """Ingest transcripts, each an iterable of batches as they become available.
+
+    Every batch is journalled and worked off before the next is asked for, so a slow pipe is searchable line by line.
+    Bad lines go to `reject` (`on_error = "skip"`), or the first one ends the ingest after all before it was kept.
+
+    Raises:
+        InputError: a bad line, with `on_error = "stop"`.
+    """
+    total = Ingested()
+    with memory.run("ingest") as run:
+        for batches in transcripts:
+            identifier = Identifier(
+                memory.history.messages.identified_by_order,
+                conversation=how.conversation,
+                session=how.session,
+                append=how.append,
+            )
+            for batch in batches:
+                total, bad = _take(memory, batch, identifier, how, run=run, total=total)
+                progress(total)
+                for line in bad if how.on_error == "skip" else ():
+                    reject(line)
+                if not how.journal_only:
+                    for done in work_off(memory, run=run):
+                        total = _plus(total, done)
+                        progress(total)
+                if bad and how.on_error == "stop":
+                    raise InputError(
+                        f"{bad[0].origin}: {bad[0].reason}",
+                        hint="everything before it was kept; mend the line and run again, or pass --on-error skip",
+                    )
+        if how.journal_only:
+            memory.indexes.catch_up(space=None)
+        else:
+            for done in work_off(memory, run=run):  # also what an earlier run, cut short, left behind
+                total = _plus(total, done)
+                progress(total)
+    return total
+
+
+def _take(
+    memory: Memory, batch: Sequence[Item], identifier: Identifier, how: HowToIngest, *, run: int, total: Ingested
+) -> tuple[Ingested, list[BadLine]]:
+    """Journal one batch, in order, and say which of its lines were bad."""
+    stop = how.on_error == "stop"
+    bad: list[BadLine] = []
+    rows: list[Row] = []
+    skipped = 0
+    for item in batch:
+        match item:
+            case Row():
+                rows.append(item)
+            case Skipped():
+                skipped += 1
+            case BadLine():
+                bad.append(item)
+                if stop:
+                    break
+    journalled = journal(memory.history, rows, identifier, run=run, on_conflict=how.on_conflict, stop=stop)
+    refused = [_refused(row, reason) for row, reason in journalled.refused]
+    bad = refused + bad if not (stop and refused) else refused  # a refused row came before the bad line
+    return (
+        replace(
+            total,
+            messages=total.messages + journalled.new,
+            known=total.known + journalled.known,
+            replaced=total.replaced + journalled.replaced,
+            rejected=total.rejected + len(bad),
+            skipped=total.skipped + skipped,
+        ),
+        bad,
+    )
+
+
+def _refused(row: Row, reason: str) -> BadLine:
+    """A row that could be read and not be journalled, as the line it may have been."""
+    fields = {field: value for field, value in asdict(row).items() if value not in (None, "") and field != "origin"}
+    raw = json.dumps(fields, ensure_ascii=False, default=str).encode()
+    return BadLine(origin=row.origin, reason=reason, raw=raw)
+
+
+def _plus(total: Ingested, done: Done) -> Ingested:
+    return replace(total, facts=total.facts + done.born, embedded=total.embedded + done.embedded)

@@ -1,0 +1,110 @@
+"""Finds what a question needs in a memory, and answers from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from lightmem_cli.ask import answer_from_evidence
+from lightmem_cli.engine import Memory
+from lightmem_cli.engine.pending import UNEMBEDDED_FOR_A_READER, embed_some
+from lightmem_cli.errors import MissingPart, ProfileBusy
+from lightmem_cli.records import Answer, Filter, Hit, MessageKey, Space
+from lightmem_cli.retrieve import Retriever
+from lightmem_cli.store.files import IndexBroken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question, what may answer it, and how much of it is wanted. `asked_at` resolves "last week"."""
+
+    text: str
+    where: Filter
+    limit: int | None = None
+    budget_tokens: int | None = None
+    asked_at: datetime | None = None
+
+
+class Recall:
+    """Answers queries over one memory; what its indexes lack is caught up once, at the start."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._space = self._ready()
+        self._retriever = self._open_retriever()
+
+    def retrieve(self, query: Query) -> list[Hit]:
+        """The hits for a query, best first; [] when nothing fits."""
+        try:
+            return self._find(query)
+        except IndexBroken as broken:
+            self._memory.indexes.mend(broken, space=self._space)
+            self._retriever = self._open_retriever()
+            return self._find(query)
+
+    def _find(self, query: Query) -> list[Hit]:
+        return self._retriever.retrieve(
+            query.text,
+            where=query.where,
+            limit=query.limit,
+            budget_tokens=query.budget_tokens,
+            asked_at=query.asked_at,
+        )
+
+    def ask(self, query: Query) -> Answer:
+        """Without a language model: the best evidence, cited."""
+        return answer_from_evidence(self.retrieve(query))
+
+    def times(self, hits: Iterable[Hit]) -> dict[MessageKey, datetime | None]:
+        """When each source message of `hits` was said."""
+        keys = {key for hit in hits for key in hit.entry.sources}
+        found = ((key, self._memory.history.messages.find(key)) for key in keys)
+        return {key: message[1].said_at for key, message in found if message is not None}
+
+    def _open_retriever(self) -> Retriever:
+        memory, space = self._memory, self._space
+        return Retriever(
+            memory.history.reading,
+            words=memory.indexes.words,
+            vectors=memory.indexes.vectors(space[1]) if space else None,
+            embedder=memory.embedder if space else None,
+            space=space[0] if space else None,
+            settings=memory.settings,
+        )
+
+    def _ready(self) -> tuple[int, Space] | None:
+        """Catch up what can be caught up without waiting; the space to search, or None to search words alone."""
+        memory = self._memory
+        if memory.settings.retrieve.strategy == "words":
+            memory.indexes.catch_up(space=None)
+            return None
+        pending = memory.history.work.pending().get("embed", 0)
+        if memory.history.vectors.active_space() is None and not pending:
+            memory.indexes.catch_up(space=None)
+            return None  # nothing to compare with: no reason to open a model
+        try:
+            space = memory.space()
+        except MissingPart as missing:
+            if memory.settings.retrieve.strategy == "vectors":
+                raise
+            memory.notice(f"searching words alone: {missing.message} ({missing.hint})")
+            memory.indexes.catch_up(space=None)
+            return None
+        if 0 < pending <= UNEMBEDDED_FOR_A_READER:
+            self._embed_few(space[0])
+        elif pending:
+            memory.notice(
+                f"{pending:,} entries have no vector yet and are found by their words alone: lightmem extract"
+            )
+        memory.indexes.catch_up(space=space)
+        return space
+
+    def _embed_few(self, space: int) -> None:
+        """Embed the few entries that wait, unless a writer is at work: then they are its to do."""
+        history = self._memory.history
+        with history.impatient(), suppress(ProfileBusy):
+            embed_some(self._memory, space=space, queue=0)
+            with history.transaction():
+                history.work.release()
