@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples("lightmem demo", "lightmem demo --json")
 
-QUESTION = "When did Ines adopt her greyhound?"
+QUESTION = "When did Ines adopt Biscuit?"
 
 
 def demo(as_json: JsonOption = False) -> None:

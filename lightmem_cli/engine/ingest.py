@@ -129,10 +129,12 @@ def _take(
 
 
 def _refused(row: Row, reason: str) -> BadLine:
-    """A row that could be read and not be journalled, as the line it may have been."""
-    fields = {field: value for field, value in asdict(row).items() if value not in (None, "") and field != "origin"}
-    raw = json.dumps(fields, ensure_ascii=False, default=str).encode()
-    return BadLine(origin=row.origin, reason=reason, raw=raw)
+    """A row that could be read and not be journalled, as a line that can be mended and ingested again."""
+    fields = {field: value for field, value in asdict(row).items() if value is not None and field != "origin"}
+    if row.said_at is not None:
+        fields["timestamp"] = row.said_at.isoformat()
+        del fields["said_at"]
+    return BadLine(origin=row.origin, reason=reason, raw=json.dumps(fields, ensure_ascii=False).encode())
 
 
 def _plus(total: Ingested, done: Done) -> Ingested:

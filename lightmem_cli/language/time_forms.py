@@ -57,6 +57,7 @@ CUE = re.compile(
 )
 AHEAD = re.compile(
     r"\b(?:will|going to|gonna|planning|plan to|plans|upcoming|can['’]?t wait|looking forward|hope to|hoping|tomorrow|"
-    r"soon|let['’]s|have to|need to|want to|should)\b|['’]ll\b",
+    r"soon|let['’]s|have to|need to|want to|should|expecting|expects?|expected|due|scheduled|about to|starts?|begins?|"
+    r"opens|(?:get(?:ting)? ready|prepar(?:e|ing)) (?:for|to)|(?:am|is|are|['’]m|['’]re) coming)\b|['’]ll\b",
     re.IGNORECASE,
 )

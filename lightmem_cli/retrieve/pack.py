@@ -11,7 +11,7 @@ from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.records import Entry, Hit, Kind, MessageKey
 
 # Each earlier hit of a session costs the next one this much, five times at most: recall@20 .877 instead of .874 and
-# recall@10 unchanged; five times as much loses a point.
+# recall@10 unchanged; six times as much loses a point of that.
 _REPEATS, _MOST_REPEATS = 0.002, 5
 _RETOLD = 0.01  # what a fact must be better by to be shown in place of the turn that it retells
 

@@ -83,8 +83,7 @@ class Reading:
         ).fetchall()
         owners = np.array([entry for entry, _ in rows], dtype=np.int64)
         flat = np.frombuffer(b"".join(embedding for _, embedding in rows), dtype="<f2")
-        (dimension,) = self._connection.execute("SELECT dimension FROM spaces WHERE id = ?", (space,)).fetchone()
-        return Embedded(owners, flat.reshape(len(rows), dimension).astype(np.float32))
+        return Embedded(owners, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32))
 
     def admitted(self, entries: Sequence[int], where: Filter) -> set[int]:
         """Those of `entries` that pass `where`."""

@@ -54,9 +54,19 @@ class Selector:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._position = -1  # in `changes`, up to which what is remembered holds
+        self._remembered: dict[Filter, Selection | None] = {}
 
     def entries(self, where: Filter) -> Selection | None:
-        """The entries that pass `where`; None where all do."""
+        """The entries that pass `where`; None where all do. Resolved once while nothing changes: a question asks often."""
+        position = self._connection.execute("SELECT max(position) FROM changes").fetchone()[0]
+        if position != self._position:
+            self._position, self._remembered = position, {}
+        if where not in self._remembered:
+            self._remembered[where] = self._entries(where)
+        return self._remembered[where]
+
+    def _entries(self, where: Filter) -> Selection | None:
         aside = self._aside(where)
         if aside is None:
             sql, values = condition(where)
