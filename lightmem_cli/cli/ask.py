@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -22,6 +23,11 @@ from lightmem_cli.cli.retrieve import (
 )
 from lightmem_cli.cli.talk import notice
 from lightmem_cli.errors import InputError
+
+_NO_MODEL = (
+    'no language model is set (llm.use = "none"), so this is the evidence itself; '
+    "any model can be given it: lightmem ask QUESTION --json | …"
+)
 
 EXAMPLES = examples(
     'lightmem ask "When did Gina lose her job?"',
@@ -73,21 +79,23 @@ def ask(
     with Memory(chosen, notice=notice, reader=True) as memory:
         recall = Recall(memory)
         answer = recall.ask(query)
+        days = recall.speaks_of(answer.citations)
         if as_json:
             times = recall.times(answer.citations)
             citations = [{"n": n} | out.hit_json(hit, times) for n, hit in enumerate(answer.citations, start=1)]
-            render.as_json({"question": text, "answer": answer.text, "citations": citations, "model": answer.model})
+            usage = asdict(answer.usage)
+            render.as_json(
+                {"question": text, "answer": answer.text, "citations": citations, "model": answer.model, "usage": usage}
+            )
             return
     if not answer.citations:
         typer.echo(answer.text)
     for number, hit in enumerate(answer.citations, start=1):
         typer.echo(f"[{number}] {out.entry_line(hit.entry)}")
-        typer.echo(f"    {hit.entry.id} · {_place(hit.entry.session, [key.id for key in hit.entry.sources])}")
-    notice("no language model is set, so this is the evidence itself")
-
-
-def _place(session: str, messages: list[str]) -> str:
-    return f"session {session}, message {', '.join(messages)}"
+        place = f"session {hit.entry.session}, message {', '.join(key.id for key in hit.entry.sources)}"
+        spoken_of = "".join(f" · speaks of {render.span(day)}" for day in days[hit.entry.id])
+        typer.echo(f"    {hit.entry.id} · {place}{spoken_of}")
+    notice(_NO_MODEL)
 
 
 def _from_stdin() -> str:

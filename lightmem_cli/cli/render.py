@@ -38,7 +38,7 @@ class Renderer:
 
     def entry_line(self, entry: Entry) -> str:
         """An entry in the reference's form: time, weekday, speaker and text, on one line."""
-        happened = f" ({_span(entry.happened)})" if entry.happened else ""
+        happened = f" ({span(entry.happened)})" if entry.happened else ""
         speaker = f"{entry.speaker or entry.kind}: "
         text = one_line(entry.text).removeprefix(speaker)  # some facts begin with it, to stand alone
         return f"{self._said(entry.said_at)} {speaker}{text}{happened}"
@@ -111,7 +111,7 @@ def bars(values: list[int]) -> str:
     return "".join(_BARS[-(-value * (len(_BARS) - 1) // top)] for value in values)
 
 
-def _span(happened: TimeRange) -> str:
-    """When it happened: a day, or a first and a last day."""
+def span(happened: TimeRange) -> str:
+    """When something happened: a day, or a first and a last day."""
     first, last = happened.start.date(), (happened.end - timedelta(microseconds=1)).date()
     return f"{first}" if last <= first else f"{first} to {last}"

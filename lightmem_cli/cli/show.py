@@ -48,6 +48,7 @@ def show(
     if shown.siblings:
         typer.echo("resting on the same words:")
         for one in shown.siblings:
-            typer.echo(f"  {one.id}  {one.kind}: {render.one_line(one.text)}")
+            happened = f" ({render.span(one.happened)})" if one.happened else ""
+            typer.echo(f"  {one.id}  {one.kind}: {render.one_line(one.text)}{happened}")
     for source, target, kind in shown.links:
         typer.echo(f"link: {source} {kind} {target}")

@@ -11,7 +11,7 @@ from lightmem_cli.ask import answer_from_evidence
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.pending import UNEMBEDDED_FOR_A_READER, embed_some
 from lightmem_cli.errors import MissingPart, ProfileBusy
-from lightmem_cli.records import Answer, Filter, Hit, MessageKey, Space
+from lightmem_cli.records import Answer, Filter, Hit, MessageKey, Space, State, TimeRange
 from lightmem_cli.retrieve import Retriever
 from lightmem_cli.store.files import IndexBroken
 
@@ -62,6 +62,18 @@ class Recall:
         keys = {key for hit in hits for key in hit.entry.sources}
         found = ((key, self._memory.history.messages.find(key)) for key in keys)
         return {key: message[1].said_at for key, message in found if message is not None}
+
+    def speaks_of(self, hits: Iterable[Hit]) -> dict[str, list[TimeRange]]:
+        """The days that each hit speaks of, by its id: its own, or those of the facts made from its messages."""
+        history = self._memory.history
+        found: dict[str, list[TimeRange]] = {}
+        for hit in hits:
+            messages = (history.messages.find(key) for key in hit.entry.sources)
+            beside = {id for message in messages if message for id in history.entries.of_message(message[0])}
+            facts = [hit.entry] if hit.entry.happened else list(history.entries.get(sorted(beside)).values())
+            days = dict.fromkeys(fact.happened for fact in facts if fact.happened and fact.state is State.ACTIVE)
+            found[hit.entry.id] = list(days)
+        return found
 
     def _open_retriever(self) -> Retriever:
         memory, space = self._memory, self._space

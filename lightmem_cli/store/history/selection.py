@@ -58,7 +58,7 @@ class Selector:
         self._remembered: dict[Filter, Selection | None] = {}
 
     def entries(self, where: Filter) -> Selection | None:
-        """The entries that pass `where`; None where all do. Resolved once while nothing changes: a question asks often."""
+        """The entries that pass `where`; None where all do. Resolved once for all searches of a question."""
         position = self._connection.execute("SELECT max(position) FROM changes").fetchone()[0]
         if position != self._position:
             self._position, self._remembered = position, {}
