@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
 from lightmem_cli.cli import app
-from lightmem_cli.errors import InputError, ProfileError
+from lightmem_cli.errors import InputError, ProfileBusy, ProfileError
+from lightmem_cli.store.history import History
 
 
 def lightmem(*arguments: str) -> Result:
@@ -117,3 +121,20 @@ def test_the_program_says_one_line_and_a_hint(home: Path) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 2
     assert "lightmem init nobody" in done.stderr
+
+
+def test_a_profile_that_is_being_written_to_is_not_deleted(home: Path) -> None:
+    lightmem("init", "work")
+    folder = home / "profiles" / "work"
+    history = History(folder / "history.db")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
+        owner = (writer.pid, psutil.Process(writer.pid).create_time(), socket.gethostname())
+        history.connection.execute("INSERT INTO leases (pid, started, host) VALUES (?, ?, ?)", owner)
+        refused = lightmem("profile", "delete", "work", "--yes").exception
+        assert isinstance(refused, ProfileBusy)
+        assert f"process {writer.pid} is writing" in refused.message
+        assert folder.exists()
+        writer.kill()
+    assert lightmem("profile", "delete", "work", "--yes").exit_code == 0
+    assert not folder.exists()
+    history.close()

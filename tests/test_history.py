@@ -148,6 +148,7 @@ def test_a_dead_owners_lease_is_free_at_once_and_a_living_ones_is_not(tmp_path: 
         assert dead.work.claim("extract", limit=1) == [1]
     living.work.reopen()
     assert living.work.claim("extract", limit=9) == [2]
+    assert living.work.owners() == []  # both are this process
     living.connection.execute("UPDATE leases SET started = started - 1000")  # as if the pid were taken by another
     living.work.reopen()
     assert living.work.claim("extract", limit=9) == [1]

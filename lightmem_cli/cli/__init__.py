@@ -72,6 +72,10 @@ class ClosedPipe(Exception):
     """Whoever read our output has seen enough (`| head`)."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Python itself ends by SIGINT, not with 130, once a plain KeyboardInterrupt met C code."""
+
+
 class _Out(io.TextIOWrapper):
     """stdout as UTF-8; a closed pipe is ours to end quietly, not Typer's to report as an error."""
 
@@ -91,6 +95,8 @@ class _Out(io.TextIOWrapper):
 def run() -> None:
     """Run the command line: the one place where errors become messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell has us ignore it, as with nohup
+        signal.signal(signal.SIGINT, _interrupt)
     _open_closed()
     terminal = sys.stdout.isatty()
     sys.stdout = _Out(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=terminal)
@@ -140,4 +146,4 @@ def _forget_stdout() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted

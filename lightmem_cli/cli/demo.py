@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lightmem_cli.cli import render
+from lightmem_cli.cli.ask import answer_json
 from lightmem_cli.cli.options import JsonOption, examples
 from lightmem_cli.cli.talk import notice
 
@@ -79,9 +80,7 @@ def _ask(memory: Memory, out: render.Renderer, *, as_json: bool) -> None:
     answer = recall.ask(query)
     milliseconds = (time.perf_counter() - began) * 1000
     if as_json:
-        times = recall.times(answer.citations)
-        citations = [out.hit_json(hit, times) for hit in answer.citations]
-        render.as_json({"question": QUESTION, "answer": answer.text, "citations": citations})
+        render.as_json({"question": QUESTION} | answer_json(answer, recall, out))
         return
     typer.echo(f"\n4. Ask: {QUESTION} ({milliseconds:.0f} ms)")
     for number, hit in enumerate(answer.citations[:3], start=1):

@@ -9,7 +9,6 @@ import typer
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import notice
-from lightmem_cli.errors import ExitCode
 
 EXAMPLES = examples("lightmem doctor", "lightmem doctor --json | jq 'select(.well | not)'")
 
@@ -27,5 +26,6 @@ def doctor(profile: ProfileOption = None, home: HomeOption = None, as_json: Json
         else:
             mend = f"  (mend: {finding.mend})" if finding.mend else ""
             typer.echo(f"{'ok ' if finding.well else 'BAD'}  {finding.check}: {finding.seen}{mend}")
-    if any(finding.check == "history" and not finding.well for finding in findings):
-        raise typer.Exit(ExitCode.STORE)
+    bad = [finding.exit_code for finding in findings if not finding.well]
+    if bad:
+        raise typer.Exit(min(bad))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lightmem_cli.cli import render
-from lightmem_cli.cli.ingest import read_named
+from lightmem_cli.cli.ingest import tell_quarantined
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.transcripts import Transcripts
 
 if TYPE_CHECKING:
     from lightmem_cli.profiles import Profile
@@ -41,7 +42,8 @@ def extract(
     from lightmem_cli.engine.filters import extract_only
 
     out = render.Renderer(chosen.settings.transcript.zone)
-    for entry in extract_only(read_named(files, chosen.settings, "auto"), chosen.settings):
+    items = (item for transcript in Transcripts(files).read(chosen.settings) for batch in transcript for item in batch)
+    for entry in extract_only(items, chosen.settings):
         render.as_json(out.entry_json(entry))
 
 
@@ -63,7 +65,6 @@ def _work_off(chosen: Profile, *, as_json: bool) -> None:
     elif extracted + embedded == 0:
         notice("nothing was waiting")
     else:
-        notice(f"{extracted:,} messages, {born:,} facts, {embedded:,} entries embedded")
-    if quarantined:
-        first = quarantined[0].reason
-        notice(f"{len(quarantined):,} items are set aside until the next run, the first because of {first}")
+        parts = (render.counted(extracted, "message"), render.counted(born, "fact"))
+        notice(f"{', '.join(parts)}, {embedded:,} embedded")
+    tell_quarantined(quarantined)

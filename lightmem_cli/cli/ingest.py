@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import notice, progress
-from lightmem_cli.errors import InputError
+from lightmem_cli.cli.transcripts import Transcripts
+from lightmem_cli.errors import InputError, LightmemError
 
 if TYPE_CHECKING:
     from lightmem_cli.engine.ingest import Ingested
-    from lightmem_cli.profiles.settings import Settings
-    from lightmem_cli.transcript import BadLine, Item
+    from lightmem_cli.store.history.work import Quarantined
+    from lightmem_cli.transcript import BadLine
 
 EXAMPLES = examples(
     "lightmem ingest chat.jsonl",
@@ -55,7 +55,7 @@ def ingest(
     content and, where known, role, speaker, timestamp, session, conversation, id and image_caption.
     """
     from lightmem_cli.engine import Memory
-    from lightmem_cli.engine.ingest import HowToIngest
+    from lightmem_cli.engine.ingest import HowToIngest, Ingested
     from lightmem_cli.engine.ingest import ingest as ingest_into
 
     chosen = open_chosen(profile, home=home)
@@ -67,109 +67,87 @@ def ingest(
         on_error=on_error,
         journal_only=journal_only,
     )
-    with ExitStack() as open_files:
-        streams = [(name, open_files.enter_context(_opened(name))) for name in _named(files)]
-        reject = _Rejects(open_files.enter_context(_for_rejects(rejects)) if rejects else None)
-        memory = open_files.enter_context(Memory(chosen, notice=notice))
-        report = open_files.enter_context(progress("ingesting", unit="messages", total=_size(streams)))
-        total = ingest_into(
-            memory,
-            [_batches(name, stream, chosen.settings, format) for name, stream in streams],
-            how,
-            reject=reject,
-            progress=lambda so_far: report(so_far.messages + so_far.known, at=_read_so_far(streams)),
-        )
-    _tell(total, as_json=as_json)
+    transcripts = Transcripts(files)
+    reject = _Rejects(rejects, inputs=transcripts.paths)
+    so_far = Ingested()
+
+    def report(total: Ingested) -> None:
+        nonlocal so_far
+        so_far = total
+        show(total.messages + total.known, at=transcripts.at)
+
+    with (
+        reject,
+        Memory(chosen, notice=notice) as memory,
+        progress("ingesting", unit="messages", total=transcripts.size) as show,
+    ):
+        try:
+            read = transcripts.read(chosen.settings, format=format)
+            total = ingest_into(memory, read, how, reject=reject, progress=report)
+        except LightmemError as error:
+            error.hint = f"kept: {_summary(so_far)}; {error.hint or 'run the same command again'}"
+            raise
+        except KeyboardInterrupt:
+            notice(f"interrupted; kept: {_summary(so_far)}; the same command goes on from there")
+            raise
+        quarantined = memory.history.work.quarantined()
+    if as_json:
+        render.as_json(asdict(total))
+    elif total == Ingested():
+        notice("nothing to ingest: the input is empty")
+    else:
+        notice(_summary(total))
+    tell_quarantined(quarantined)
 
 
-def read_named(files: list[str] | None, settings: Settings, format: Literal["auto", "jsonl", "json"]) -> Iterator[Item]:
-    """All items of the named transcripts, for commands that only filter."""
-    for name in _named(files):
-        with _opened(name) as stream:
-            for batch in _batches(name, stream, settings, format):
-                yield from batch
-
-
-def _named(files: list[str] | None) -> list[str]:
-    if files:
-        return files
-    if sys.stdin.isatty():
-        raise InputError("no transcript given", hint="name a FILE, or pipe one in: cat chat.jsonl | lightmem ingest -")
-    return ["-"]
-
-
-def _opened(name: str) -> BinaryIO:
-    """The named file, or stdin for `-`.
-
-    Raises:
-        InputError: it is not there, a directory, or cannot be read.
-    """
-    if name == "-":
-        return sys.stdin.buffer
-    try:
-        return Path(name).open("rb")
-    except OSError as error:
-        raise InputError(
-            f"cannot read {name}: {error.strerror}", hint="name a transcript file, or - for stdin"
-        ) from error
-
-
-def _for_rejects(path: Path) -> TextIO:
-    """The file that skipped lines go to, begun anew.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}", hint="name another file with --rejects") from error
-
-
-def _batches(
-    name: str, stream: BinaryIO, settings: Settings, format: Literal["auto", "jsonl", "json"]
-) -> Iterator[list[Item]]:
-    from lightmem_cli.transcript import read_transcript
-
-    label = "stdin" if name == "-" else name
-    return read_transcript(stream, name=label, zone=settings.transcript.zone, format=format)
-
-
-def _size(streams: Sequence[tuple[str, BinaryIO]]) -> int | None:
-    """The bytes of all files together; None where one is a pipe."""
-    paths = [Path(name) for name, _ in streams]
-    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
-
-
-def _read_so_far(streams: Sequence[tuple[str, BinaryIO]]) -> int | None:
-    return sum(stream.tell() for _, stream in streams) if _size(streams) is not None else None
+def tell_quarantined(jobs: Sequence[Quarantined]) -> None:
+    """Say what was set aside, if anything was."""
+    if jobs:
+        first = jobs[0].reason
+        notice(f"{render.counted(len(jobs), 'item')} set aside until the next run, the first because of {first}")
 
 
 class _Rejects:
-    """Says of each skipped line why, and keeps it with its reason in the file of rejects, if there is one."""
+    """Says of each skipped line why, and keeps it with its reason in the file of rejects, begun with the first one."""
 
-    def __init__(self, file: TextIO | None) -> None:
-        self._file = file
+    def __init__(self, path: Path | None, *, inputs: Sequence[Path]) -> None:
+        """
+        Raises:
+            InputError: `path` is one of the inputs, or not a place to write to.
+        """
+        self._path = path
+        self._file: TextIO | None = None
+        if path is None:
+            return
+        hint = "name another file with --rejects"
+        if path.exists() and any(path.samefile(one) for one in inputs):
+            raise InputError(f"{path} is being ingested: its rejects cannot replace it", hint=hint)
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise InputError(f"cannot write {path}: it is not a file in a directory that is there", hint=hint)
+
+    def __enter__(self) -> None:
+        """Nothing is opened before the first reject."""
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def __call__(self, line: BadLine) -> None:
         notice(f"skipped {line}")
-        if self._file is not None:
-            row = {"origin": line.origin, "reason": line.reason, "line": line.raw.decode("utf-8", "replace")}
+        if self._path is None:
+            return
+        row = {"origin": line.origin, "reason": line.reason, "line": line.raw.decode("utf-8", "replace")}
+        try:
+            self._file = self._file or self._path.open("w", encoding="utf-8")
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            hint = "name another file with --rejects"
+            raise InputError(f"cannot write {self._path}: {error.strerror}", hint=hint) from error
 
 
-def _tell(total: Ingested, *, as_json: bool) -> None:
-    """One line of what was taken in: a person reads it on stderr, a program gets JSON."""
-    from dataclasses import asdict
-
-    if as_json:
-        render.as_json(asdict(total))
-        return
-    if total.messages + total.known + total.rejected + total.skipped == 0:
-        notice("nothing to ingest: the input is empty")
-        return
-    parts = [f"{total.messages:,} new messages", f"{total.facts:,} facts"]
+def _summary(total: Ingested) -> str:
+    """What was taken in, in one line for a person."""
+    parts = [render.counted(total.messages, "new message"), render.counted(total.facts, "fact")]
     extras = {"known already": total.known, "replaced": total.replaced, "rejected": total.rejected}
     extras["without content"] = total.skipped
-    parts += [f"{count:,} {what}" for what, count in extras.items() if count]
-    notice(", ".join(parts))
+    return ", ".join([*parts, *(f"{count:,} {what}" for what, count in extras.items() if count)])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, YesOption, confirm, examples, open_chosen
+from lightmem_cli.errors import ProfileBusy, StoreError
 
 app = typer.Typer(
     help="List, show, locate and delete profiles.",
@@ -71,7 +74,23 @@ def delete(
     if not confirm(f"Delete profile {name} and everything in {folder}?", yes=yes):
         typer.echo("kept", err=True)
         return
+    _refuse_while_written(folder)
     delete_profile(name, home=home)
     typer.echo(f"deleted profile {name}", err=True)
     if as_json:
         typer.echo(json.dumps({"profile": name, "folder": str(folder)}, ensure_ascii=False))
+
+
+def _refuse_while_written(folder: Path) -> None:
+    """A writer would go on into files that are gone, and say that all went well."""
+    from lightmem_cli.store.history import History
+
+    if not (folder / "history.db").is_file():
+        return
+    with suppress(StoreError):  # a damaged memory is deleted like any other
+        history = History(folder / "history.db")
+        owners = history.work.owners()
+        history.close()
+        if owners:
+            message = f"process {owners[0]} is writing to this memory"
+            raise ProfileBusy(message, hint="let it finish, or end it, and try again")

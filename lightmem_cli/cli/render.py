@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -22,7 +23,13 @@ def as_json(value: object) -> None:
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Text on one line, without the control characters with which a message could steer a terminal."""
+    return " ".join("".join(c if c.isprintable() or c.isspace() else "" for c in text).split())
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Renderer:
     """Prints times as they were given: one in `zone`, the profile's, needs no offset."""
 
     zone: tzinfo
+    longest: int | None = None  # characters of an entry's text that a line shows
 
     def time(self, moment: datetime | None) -> str | None:
         from lightmem_cli.language.timestamps import format_time
@@ -39,13 +47,14 @@ class Renderer:
     def entry_line(self, entry: Entry) -> str:
         """An entry in the reference's form: time, weekday, speaker and text, on one line."""
         happened = f" ({span(entry.happened)})" if entry.happened else ""
-        speaker = f"{entry.speaker or entry.kind}: "
-        text = one_line(entry.text).removeprefix(speaker)  # some facts begin with it, to stand alone
-        return f"{self._said(entry.said_at)} {speaker}{text}{happened}"
+        speaker = one_line(entry.speaker or entry.kind)
+        text = self._cut(one_line(entry.text).removeprefix(f"{speaker}: "))  # some facts begin with it, to stand alone
+        kind = "" if entry.kind == "turn" else f" [{entry.kind}]"  # not the words that were said
+        return f"{self._said(entry.said_at)} {speaker}{kind}: {text}{happened}"
 
     def message_line(self, message: Message) -> str:
         caption = f" [{one_line(message.image_caption)}]" if message.image_caption else ""
-        speaker = message.speaker or message.role
+        speaker = one_line(message.speaker or message.role)
         return f"{self._said(message.said_at)} {speaker}: {one_line(message.content)}{caption}"
 
     def hit_json(self, hit: Hit, times: Mapping[MessageKey, datetime | None]) -> dict[str, object]:
@@ -98,9 +107,19 @@ class Renderer:
             "image_caption": message.image_caption,
         }
 
+    def _cut(self, text: str) -> str:
+        if self.longest is None or len(text) <= self.longest:
+            return text
+        return f"{text[: self.longest].rstrip()} …"
+
     def _said(self, moment: datetime | None) -> str:
         """A moment as the reference prints it: `2024-01-15T10:30:00 Mon`."""
         return "undated" if moment is None else f"{self.time(moment)} {moment:%a}"
+
+
+def for_output(zone: tzinfo) -> Renderer:
+    """On a terminal a long text is cut: `lightmem show` has it whole. In a pipe it is whole."""
+    return Renderer(zone, longest=400 if sys.stdout.isatty() else None)
 
 
 def bars(values: list[int]) -> str:

@@ -41,7 +41,7 @@ def show(
         if values:
             typer.echo(f"  {name}: {', '.join(values)}")
     for messages in shown.trail:
-        typer.echo(f"said in session {entry.session}:")
+        typer.echo(f"said in session {render.one_line(entry.session)}:")
         for message in messages:
             mark = ">" if message.key in entry.sources else " "
             typer.echo(f"{mark} {message.id}  {out.message_line(message)}")
@@ -49,6 +49,7 @@ def show(
         typer.echo("resting on the same words:")
         for one in shown.siblings:
             happened = f" ({render.span(one.happened)})" if one.happened else ""
-            typer.echo(f"  {one.id}  {one.kind}: {render.one_line(one.text)}{happened}")
+            state = "" if one.state == "active" else f" ({one.state})"
+            typer.echo(f"  {one.id}  {one.kind}{state}: {render.one_line(one.text)}{happened}")
     for source, target, kind in shown.links:
         typer.echo(f"link: {source} {kind} {target}")

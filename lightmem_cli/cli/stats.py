@@ -31,7 +31,8 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
     if as_json:
         render.as_json(counted)
         return
-    typer.echo(f"messages     {counted['messages']:>9,}  in {places[0]:,} conversations, {places[1]:,} sessions")
+    in_places = (render.counted(places[0], "conversation"), render.counted(places[1], "session"))
+    typer.echo(f"messages     {counted['messages']:>9,}  in {', '.join(in_places)}")
     entries = counted["entries"]
     assert isinstance(entries, Mapping)
     for kind, states in entries.items():
@@ -66,6 +67,6 @@ def _draw(days: Sequence[Day]) -> None:
         messages[column] += counted.messages
         entries[column] += counted.entries
     typer.echo()
-    typer.echo(f"messages {render.bars(messages)} {max(messages):,} at most")
-    typer.echo(f"entries  {render.bars(entries)} {max(entries):,} at most")
-    typer.echo(f"         {first} to {last}, {-(-span // columns)} day(s) a column")
+    typer.echo(f"messages {render.bars(messages)} at most {max(messages):,} a column")
+    typer.echo(f"entries  {render.bars(entries)} at most {max(entries):,} a column")
+    typer.echo(f"         {first} to {last}, a column is {render.counted(-(-span // columns), 'day')}")

@@ -5,13 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.records import Filter
 
 
 def notice(line: str) -> None:
     """Say one line on stderr."""
     typer.echo(line, err=True)
+
+
+def tell_nothing_found(memory: Memory, where: Filter) -> None:
+    """Say why a query may have found nothing: an empty memory, or a name nobody has."""
+    speakers = memory.history.reading.speakers(where)
+    unknown = [name for name in where.speakers if name.casefold() not in {one.casefold() for one in speakers}]
+    if memory.history.counts.messages() == 0:
+        notice("nothing found: this memory is empty (lightmem ingest FILE)")
+    elif unknown and speakers:
+        notice(f"nothing found: nobody is called {unknown[0]!r}; there is {', '.join(speakers[:10])}")
+    else:
+        notice("nothing found")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,15 +64,18 @@ class Memory:
             with self.history.transaction():
                 return self.history.vectors.space_id(wanted), wanted
         if active[1] != wanted:
+            variables = sorted(name for name in os.environ if name.startswith("LIGHTMEM_EMBED__"))
+            undo = f"unset {' '.join(variables)}, or " if variables else ""
             raise SpaceMismatch(
                 f"this memory's vectors are of {_named(active[1])}, the profile's embedder makes {_named(wanted)}",
-                hint=f"lightmem reindex --profile {self.profile.name}",
+                hint=f"{undo}lightmem reindex --profile {self.profile.name}",
             )
         return active
 
     @contextmanager
     def run(self, command: str) -> Iterator[int]:
         """One command that writes: a row in `runs`, dead owners' work freed, this one's given back at the end."""
+        self.indexes.check(self.history.vectors.active_space())
         with self.history.transaction():
             run = self.history.runs.begin(command)
             self.history.work.reopen()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.pending import embed_some, work_off
-from lightmem_cli.errors import InputError, MissingPart
+from lightmem_cli.engine.pending import embed_some
+from lightmem_cli.errors import ExitCode, InputError, MissingPart, ProfileBusy
 from lightmem_cli.records import Entry, Message
 
 
@@ -23,12 +23,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked: whether it is well, what was seen, and the command that mends it."""
+    """One thing that was checked: whether it is well, what was seen, the command that mends it, and its exit code."""
 
     check: str
     well: bool
     seen: str
     mend: str | None = None
+    exit_code: ExitCode = ExitCode.STORE
 
 
 def stats(memory: Memory) -> dict[str, object]:
@@ -72,42 +73,44 @@ def show(memory: Memory, prefix: str, *, around: int) -> Shown:
 
 
 def reindex(memory: Memory, *, progress: Callable[[int], None]) -> int:
-    """Embed every entry in the profile's space beside the old vectors, swap, and make the indexes again.
+    """Embed every entry in the profile's space beside the old vectors, index them, and swap.
 
-    Queries go on in the old space until the swap; cut short, it goes on where it stopped. Returns how many entries
-    were embedded.
+    Cut short, it goes on where it stopped. Returns how many entries were embedded.
+
+    Raises:
+        ProfileBusy: another process does the same; it is that one's to finish.
     """
     history = memory.history
     embedded = 0
-    with memory.run("reindex") as run:
+    with memory.run("reindex"):
         wanted = memory.embedder.space
         with history.transaction():
             space = history.vectors.space_id(wanted)
-        for done in work_off_if_same(memory, run=run):
-            embedded += done
         asked: set[int] = set()  # an entry without a single word in it never gets a view, and is not asked twice
         while True:
             with history.transaction():
-                waiting = [id for id in history.vectors.entries_without_views(space) if id not in asked]
-                if not waiting:
-                    history.vectors.activate(space)
-                    history.vectors.drop_other_spaces(space)
-                    break
-                asked.update(waiting)
-                history.work.add("embed", waiting, space=space)
+                missing = [id for id in history.vectors.entries_without_views(space) if id not in asked]
+                asked.update(missing)
+                history.work.add("embed", missing, space=space)
             while some := embed_some(memory, space=space, queue=space):
                 embedded += some
                 progress(embedded)
-        memory.indexes.rebuild(space=(space, wanted))
+            memory.indexes.build_vectors((space, wanted))
+            with history.transaction():
+                if set(history.vectors.entries_without_views(space)) <= asked:
+                    _swap(memory, space)
+                    break
+        memory.indexes.drop_other_vectors(wanted)
+        memory.indexes.catch_up(space=(space, wanted))
     return embedded
 
 
-def work_off_if_same(memory: Memory, *, run: int) -> list[int]:
-    """Do the pending work first, where the profile's space is the active one."""
-    active = memory.history.vectors.active_space()
-    if active is not None and active[1] != memory.embedder.space:
-        return []
-    return [done.embedded for done in work_off(memory, run=run)]
+def _swap(memory: Memory, space: int) -> None:
+    """Compare queries in `space` from now on, and let go of the others."""
+    if memory.history.work.waits("embed", space=space):
+        raise ProfileBusy("another process is embedding this memory anew", hint="let it finish, or try again after it")
+    memory.history.vectors.activate(space)
+    memory.history.vectors.drop_other_spaces(space)
 
 
 def doctor(memory: Memory) -> list[Finding]:
@@ -118,12 +121,11 @@ def doctor(memory: Memory) -> list[Finding]:
         Finding("history", not problems, problems[0] if problems else f"{history.counts.messages():,} messages")
     ]
     waiting = sum(history.work.pending().values())
-    findings.append(
-        Finding("pending work", not waiting, f"{waiting:,} items wait", "lightmem extract" if waiting else None)
-    )
+    findings.append(Finding("pending work", True, f"{waiting:,} steps wait", "lightmem extract" if waiting else None))
     quarantined = history.work.quarantined()
     seen = f"{len(quarantined):,} items" + (f", the first: {quarantined[0].reason}" if quarantined else "")
-    findings.append(Finding("quarantine", not quarantined, seen, "lightmem extract" if quarantined else None))
+    mend = "lightmem extract" if quarantined else None
+    findings.append(Finding("quarantine", not quarantined, seen, mend, ExitCode.MODEL))
     return findings + _check_embedder(memory) + _check_indexes(memory)
 
 
@@ -132,7 +134,7 @@ def _check_embedder(memory: Memory) -> list[Finding]:
     try:
         wanted = memory.embedder.space
     except MissingPart as missing:
-        return [Finding("embedder", False, missing.message, missing.hint)]
+        return [Finding("embedder", False, missing.message, missing.hint, ExitCode.MISSING)]
     if active is None or active[1] == wanted:
         return [Finding("embedder", True, f"{wanted.name} {wanted.revision}, {wanted.dimension} dimensions")]
     return [
@@ -150,8 +152,8 @@ def _check_indexes(memory: Memory) -> list[Finding]:
     shelved = history.vectors.count(space[0]) if space else 0
     if (words, vectors) == (entries, shelved):
         return [
-            Finding("words index", True, f"{words:,} entries"),
-            Finding("vectors index", True, f"{vectors:,} vectors"),
+            Finding("words index", True, f"the words of {words:,} entries"),
+            Finding("vectors index", True, f"{vectors:,} vectors, one for each distinct sentence"),
         ]
     memory.indexes.rebuild(space=space)
     return [

@@ -47,7 +47,7 @@ class Identifier:
         self._session = session
         self._append = append
         self._streams: dict[str, str] = {}  # conversation → the session of rows that name none
-        self._timed: Counter[tuple[str, str, Row]] = Counter()
+        self._timed: Counter[tuple[str, str]] = Counter()  # by conversation and what an id is made of
         self._ordered: dict[tuple[str, str], _Order] = {}
 
     def settle(self, row: Row) -> Identified:
@@ -61,16 +61,15 @@ class Identifier:
         session = row.session or self._session or self._streams.setdefault(conversation, session_name(row))
         if row.id is not None:
             return Identified(_message(row, MessageKey(conversation, session, row.id)), "given")
-        bare = replace(row, origin="", session=session)
         if row.said_at is not None:
-            self._timed[conversation, session, bare] += 1
-            occurrence = self._timed[conversation, session, bare]
-            id = message_id(row, session, occurrence=occurrence)
+            equal = (conversation, message_id(row, session, occurrence=0))
+            self._timed[equal] += 1
+            id = message_id(row, session, occurrence=self._timed[equal])
             return Identified(_message(row, MessageKey(conversation, session, id)), "time")
         place = (conversation, session)
         if place not in self._ordered:
             self._ordered[place] = _Order(self._journalled(*place), append=self._append)
-        id = self._ordered[place].id_of(bare, session)
+        id = self._ordered[place].id_of(row, session)
         return Identified(_message(row, MessageKey(conversation, session, id)), "order")
 
 

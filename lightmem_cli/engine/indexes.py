@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from lightmem_cli.errors import ProfileBusy, StoreError
-from lightmem_cli.language.words import analyze
+from lightmem_cli.language.words import REVISION, analyze
 from lightmem_cli.profiles import Profile
 from lightmem_cli.protocols import Document, Progress, VectorIndex, WordIndex
 from lightmem_cli.records import Entry, Space
-from lightmem_cli.store.files import IndexBroken
+from lightmem_cli.store.files import IndexBroken, new_file, private_folder, read_object
 from lightmem_cli.store.history import History
 from lightmem_cli.store.vectors import open_vectors
 from lightmem_cli.store.words import open_words
 
 _CHANGES_AT_ONCE = 4096
 _WAIT_SECONDS = 60.0
+_ORIGIN = "made_from.json"  # beside each index: what it was made from, and how
+
+_Origin: TypeAlias = dict[str, str | int]
 
 _Index = TypeVar("_Index", WordIndex, VectorIndex)
 
@@ -28,6 +34,7 @@ class Indexes:
     def __init__(self, profile: Profile, history: History, *, notice: Progress, reader: bool) -> None:
         """`reader`: never wait for another process's lock."""
         self._profile = profile
+        self._store = profile.settings.store
         self._history = history
         self._notice = notice
         self._reader = reader
@@ -37,14 +44,24 @@ class Indexes:
     @property
     def words(self) -> WordIndex:
         if self._words is None:
-            self._words = self._sound("words", self._open_words)
+            self._words = self._sound(self._words_folder, self._words_origin(), self._open_words)
         return self._words
 
     def vectors(self, space: Space) -> VectorIndex:
         """The index of `space`."""
         if self._vectors is None or self._vectors[0] != space:
-            self._vectors = (space, self._sound("vectors", lambda anew: self._open_vectors(space, anew=anew)))
+
+            def open_index(anew: bool) -> VectorIndex:
+                return self._open_vectors(space, anew=anew)
+
+            self._vectors = (space, self._sound(self._folder_of(space), self._vectors_origin(), open_index))
         return self._vectors[1]
+
+    def check(self, space: tuple[int, Space] | None) -> None:
+        """Open the indexes before history grows: one that is ahead of it shows only until then."""
+        self.words  # noqa: B018  # opening is checking
+        if space is not None:
+            self.vectors(space[1])
 
     def catch_up(self, *, space: tuple[int, Space] | None) -> None:
         """Take in what changed since each index was stamped; a reader leaves it to whoever holds the lock."""
@@ -74,20 +91,41 @@ class Indexes:
         self.rebuild(space=space)
 
     def rebuild(self, *, space: tuple[int, Space] | None) -> None:
-        """Make the indexes again from history, beside nothing: they are emptied first."""
+        """Make the indexes again from history; until that is done they hold less."""
         with self._lock():
-            self._close()
+            self.close()
             self._words = self._open_words(anew=True)
             self._take_words()
             if space is not None:
                 self._vectors = (space[1], self._open_vectors(space[1], anew=True))
                 self._take_vectors(*space)
 
+    def build_vectors(self, space: tuple[int, Space]) -> None:
+        """Make the index of one space anew; those of other spaces stay as they are beside it."""
+        with self._lock():
+            if self._vectors is not None:
+                self._vectors[1].close()
+            self._vectors = (space[1], self._open_vectors(space[1], anew=True))
+            self._take_vectors(*space)
+
+    def drop_other_vectors(self, space: Space) -> None:
+        """Remove the indexes of every space but `space`."""
+        with self._lock():
+            for folder in self._folder_of(space).parent.iterdir():
+                if folder != self._folder_of(space):
+                    shutil.rmtree(folder, ignore_errors=True)  # what a reader still has open goes with the next swap
+
     def close(self) -> None:
-        self._close()
+        if self._words is not None:
+            self._words.close()
+        if self._vectors is not None:
+            self._vectors[1].close()
+        self._words = self._vectors = None
 
     def _take_words(self) -> None:
         index = self.words
+        if index.position == 0:
+            _write_origin(self._words_folder, self._words_origin())
         while True:
             changed, reached = self._history.runs.changes_after(index.position, "entry", limit=_CHANGES_AT_ONCE)
             if reached == index.position:
@@ -98,6 +136,8 @@ class Indexes:
 
     def _take_vectors(self, space: int, record: Space) -> None:
         index = self.vectors(record)
+        if index.position == 0:
+            _write_origin(self._folder_of(record), self._vectors_origin())
         while True:
             changed, reached = self._history.runs.changes_after(index.position, "vector", limit=_CHANGES_AT_ONCE)
             if reached == index.position:
@@ -107,34 +147,52 @@ class Indexes:
             index.apply(add=embeddings, remove=[id for id in changed if id not in here], position=reached)
 
     def _terms(self, entry: Entry) -> tuple[str, ...]:
-        return tuple(analyze(entry.text, language=self._profile.settings.store.language))
+        return tuple(analyze(entry.text, language=self._store.language))
 
-    def _sound(self, name: str, open_index: Callable[[bool], _Index]) -> _Index:
-        """Open an index, made again (with one line to say so) if it is broken or ahead of its history."""
-        reason = f"the {name} index is ahead of its history"
+    def _sound(self, folder: Path, origin: _Origin, open_index: Callable[[bool], _Index]) -> _Index:
+        """Open an index, made again (with one line to say so) if it is broken or was not made from this history."""
         try:
             index = open_index(False)
-            if index.position <= self._history.runs.position():
+            fault = self._fault(index.position, folder, origin)
+            if fault is None:
                 return index
             index.close()
         except IndexBroken as broken:
-            reason = broken.message
-        self._notice(f"{reason}: making it again from history")
+            fault = broken.message
+        self._notice(f"{fault}: making it again from history")
         with self._lock():
             return open_index(True)
 
+    def _fault(self, position: int, folder: Path, origin: _Origin) -> str | None:
+        """Why an index that is in order by itself is not one of this history, if so."""
+        name = folder.relative_to(self._profile.folder).parts[0]
+        if position > self._history.runs.position():
+            return f"the {name} index is ahead of its history"
+        found = read_object(folder / _ORIGIN) if position else origin
+        if found == origin:
+            return None
+        differing = ", ".join(key for key in origin if not found or found.get(key) != origin[key])
+        return f"the {name} index was made with another {differing}"
+
+    def _words_origin(self) -> _Origin:
+        return {"history": self._history.runs.uuid(), "language": self._store.language, "analysis": REVISION}
+
+    def _vectors_origin(self) -> _Origin:
+        return {"history": self._history.runs.uuid()}
+
+    @property
+    def _words_folder(self) -> Path:
+        return self._profile.folder / "words"
+
+    def _folder_of(self, space: Space) -> Path:
+        return self._profile.folder / "vectors" / space.slug
+
     def _open_words(self, anew: bool) -> WordIndex:
-        folder = self._profile.folder / "words"
-        return open_words(self._profile.settings.store.words, folder, select=self._history.selector.entries, anew=anew)
+        return open_words(self._store.words, self._words_folder, select=self._history.selector.entries, anew=anew)
 
     def _open_vectors(self, space: Space, *, anew: bool) -> VectorIndex:
-        return open_vectors(
-            self._profile.settings.store.vectors,
-            self._profile.folder / "vectors" / space.slug,
-            space=space,
-            select=self._history.selector.vectors,
-            anew=anew,
-        )
+        select = self._history.selector.vectors
+        return open_vectors(self._store.vectors, self._folder_of(space), space=space, select=select, anew=anew)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -147,9 +205,8 @@ class Indexes:
         except Timeout as error:
             raise ProfileBusy("another process is writing this memory's indexes", hint="try again") from error
 
-    def _close(self) -> None:
-        if self._words is not None:
-            self._words.close()
-        if self._vectors is not None:
-            self._vectors[1].close()
-        self._words = self._vectors = None
+
+def _write_origin(folder: Path, origin: _Origin) -> None:
+    private_folder(folder)
+    with new_file(folder / _ORIGIN) as file:
+        file.write(json.dumps(origin).encode())

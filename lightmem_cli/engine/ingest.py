@@ -83,7 +83,7 @@ def ingest(
                 if bad and how.on_error == "stop":
                     raise InputError(
                         f"{bad[0].origin}: {bad[0].reason}",
-                        hint="everything before it was kept; mend the line and run again, or pass --on-error skip",
+                        hint="mend the line and run again, or pass --on-error skip",
                     )
         if how.journal_only:
             memory.indexes.catch_up(space=None)

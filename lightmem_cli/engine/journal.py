@@ -94,22 +94,34 @@ def _remember(history: History, id: int, message: Message, *, run: int) -> None:
 
 
 def _revise(history: History, id: int, message: Message, *, run: int) -> None:
-    """Replace what a message says: its turn is revised, what was derived from the old words is superseded."""
+    """Replace what a message says: its turn is revised, and what rested on the old words is supported no more.
+
+    Extraction supports again what the new words say too.
+    """
     history.messages.replace(id, message)
     reason = f"message {message.id} was replaced"
-    turn = turn_of(message)
     entries = history.entries.get(history.entries.of_message(id))
-    turns = [entry for entry in entries if entries[entry].kind is Kind.TURN]
     for entry, old in entries.items():
+        after = _revised_turn(old, message) if old.kind is Kind.TURN else replace(old, state=_unsupported(old.state))
+        if after != old:
+            history.entries.revise(entry, after, run=run, reason=reason)
         if old.kind is Kind.TURN:
-            after = replace(old, text=turn.text, speaker=turn.speaker, said_at=turn.said_at, state=State.ACTIVE)
-        elif old.state is State.ACTIVE:
-            after = replace(old, state=State.SUPERSEDED)
-        else:
-            continue
-        history.entries.revise(entry, after, run=run, reason=reason)
-    history.work.add("embed", turns)
-    if turns:
+            history.vectors.forget_views(entry)
+            history.work.add("embed", [entry])
+    if any(old.kind is Kind.TURN for old in entries.values()):
         history.work.add("extract", [id])
     else:
         _remember(history, id, message, run=run)
+
+
+def _revised_turn(old: Entry, message: Message) -> Entry:
+    """The turn of a replaced message; one with nothing left in it is found no more, and its old words stay its own."""
+    turn = turn_of(message)
+    if not turn.text.strip():
+        return replace(old, state=_unsupported(old.state))
+    state = State.ACTIVE if old.state is State.UNSUPPORTED else old.state
+    return replace(old, text=turn.text, speaker=turn.speaker, agent=turn.agent, said_at=turn.said_at, state=state)
+
+
+def _unsupported(state: State) -> State:
+    return State.UNSUPPORTED if state is State.ACTIVE else state

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from lightmem_cli.engine import Memory
-from lightmem_cli.errors import LightmemError
 from lightmem_cli.language.statements import statements
 from lightmem_cli.protocols import Embedder
-from lightmem_cli.records import Entry, Kind, Message
+from lightmem_cli.records import Entry, Kind, Message, State
+from lightmem_cli.store.history import History
 from lightmem_cli.store.history.vectors import text_hash
+from lightmem_cli.store.history.work import Stage
 
 MESSAGES_AT_ONCE = 256
 ENTRIES_AT_ONCE = 512
 UNEMBEDDED_FOR_A_READER = 64  # a reader embeds up to this many itself; more it leaves to the next writer
 
 # What one odd message can make a stage raise; the stage goes on with the others.
-_ONE_ITEM_FAILED = (LightmemError, ValueError, ArithmeticError, LookupError, RecursionError)
+_ONE_ITEM_FAILED = (ValueError, ArithmeticError, LookupError, RecursionError)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +57,31 @@ def extract_some(memory: Memory, *, run: int) -> Done | None:
         claimed = history.work.claim("extract", limit=MESSAGES_AT_ONCE)
     if not claimed:
         return None
-    found: dict[int, list[Entry]] = {}
-    failed: dict[int, str] = {}
-    for id, message in history.messages.get(claimed).items():
-        try:
-            found[id] = memory.extractor.extract([message])
-        except _ONE_ITEM_FAILED as error:
-            failed[id] = f"{type(error).__name__}: {error}"
+    messages = history.messages.get(claimed)
+    found, failed = _each(messages, lambda _, message: memory.extractor.extract([message]))
     born = 0
     with history.transaction():
-        for id, entries in found.items():
-            for entry in entries:
-                named = replace(entry, speaker=entry.speaker or history.messages.get([id])[id].role.value)
-                new = history.entries.add(named, sources=[id], run=run)
-                if new is not None:
-                    born += 1
-                    history.work.add("embed", [new])
-        history.work.done("extract", [id for id in claimed if id not in failed])
-        for id, reason in failed.items():
-            history.work.quarantine("extract", id, reason)
+        held = history.work.held("extract", claimed)
+        for id in held:
+            for entry in found.get(id, []):
+                named = replace(entry, speaker=entry.speaker or messages[id].role.value)
+                born += _give_birth(history, named, source=id, run=run)
+        _settle(history, "extract", held, failed)
     return Done(extracted=len(claimed), born=born)
+
+
+def _give_birth(history: History, entry: Entry, *, source: int, run: int) -> bool:
+    """Add a fact, or support it again where its message had stopped saying it; whether it is new."""
+    known = history.entries.born_as(entry)
+    if known is None:
+        born = history.entries.add(entry, sources=[source], run=run)
+        history.work.add("embed", [born] if born is not None else [])
+        return True
+    old = history.entries.get([known])[known]
+    if old.state is State.UNSUPPORTED:
+        reason = f"message {entry.sources[0].id} says it again"
+        history.entries.revise(known, replace(old, state=State.ACTIVE), run=run, reason=reason)
+    return False
 
 
 def embed_some(memory: Memory, *, space: int, queue: int, limit: int = ENTRIES_AT_ONCE) -> int:
@@ -82,7 +92,7 @@ def embed_some(memory: Memory, *, space: int, queue: int, limit: int = ENTRIES_A
     if not claimed:
         return 0
     entries = history.entries.get(claimed)
-    texts = {id: views(memory, id, entry) for id, entry in entries.items()}
+    texts, failed = _each(entries, lambda id, entry: views(memory, id, entry))
     hashes = {text: text_hash(text) for its in texts.values() for text in its}
     known = history.vectors.known(space, hashes.values())
     missing = [text for text, hash in hashes.items() if hash not in known]
@@ -90,10 +100,32 @@ def embed_some(memory: Memory, *, space: int, queue: int, limit: int = ENTRIES_A
     with history.transaction():
         fresh = ((hashes[text], row.tobytes()) for text, row in zip(missing, rows, strict=True))
         known |= history.vectors.add(space, fresh)
-        for id, its in texts.items():
-            history.vectors.set_views(id, space, [known[hashes[text]] for text in its])
-        history.work.done("embed", claimed, space=queue)
+        held = history.work.held("embed", claimed, space=queue)
+        for id in held:
+            if id in texts:
+                history.vectors.set_views(id, space, [known[hashes[text]] for text in texts[id]])
+        _settle(history, "embed", held, failed, space=queue)
     return len(claimed)
+
+
+def _each(items: Mapping[int, _Item], do: Callable[[int, _Item], _Result]) -> tuple[dict[int, _Result], dict[int, str]]:
+    """What `do` makes of each item, and, of those it fails on, why."""
+    found: dict[int, _Result] = {}
+    failed: dict[int, str] = {}
+    for id, item in items.items():
+        try:
+            found[id] = do(id, item)
+        except _ONE_ITEM_FAILED as error:
+            failed[id] = f"{type(error).__name__}: {error}"
+    return found, failed
+
+
+def _settle(history: History, stage: Stage, held: Sequence[int], failed: Mapping[int, str], *, space: int = 0) -> None:
+    """Strike off what was done, and set aside what failed."""
+    history.work.done(stage, [id for id in held if id not in failed], space=space)
+    for id in held:
+        if id in failed:
+            history.work.quarantine(stage, id, failed[id], space=space)
 
 
 def views(memory: Memory, id: int, entry: Entry) -> list[str]:

@@ -88,35 +88,33 @@ class Recall:
 
     def _ready(self) -> tuple[int, Space] | None:
         """Catch up what can be caught up without waiting; the space to search, or None to search words alone."""
-        memory = self._memory
-        if memory.settings.retrieve.strategy == "words":
-            memory.indexes.catch_up(space=None)
-            return None
-        pending = memory.history.work.pending().get("embed", 0)
-        if memory.history.vectors.active_space() is None and not pending:
-            memory.indexes.catch_up(space=None)
-            return None  # nothing to compare with: no reason to open a model
-        try:
-            space = memory.space()
-        except MissingPart as missing:
-            if memory.settings.retrieve.strategy == "vectors":
-                raise
-            memory.notice(f"searching words alone: {missing.message} ({missing.hint})")
-            memory.indexes.catch_up(space=None)
-            return None
-        if 0 < pending <= UNEMBEDDED_FOR_A_READER:
-            self._embed_few(space[0])
-        elif pending:
-            memory.notice(
-                f"{pending:,} entries have no vector yet and are found by their words alone: lightmem extract"
-            )
+        memory, strategy = self._memory, self._memory.settings.retrieve.strategy
+        some = memory.history.vectors.active_space() is not None or self._unembedded()
+        space = None
+        if strategy != "words" and some:  # otherwise there is no reason to open a model
+            try:
+                space = self._compared_in()
+            except (MissingPart, ProfileBusy) as reason:
+                if strategy == "vectors":
+                    raise
+                memory.notice(f"searching words alone: {reason.message} ({reason.hint})")
+        if space is not None and (waiting := self._unembedded()):
+            memory.notice(f"{waiting:,} entries have no vector yet and are found by words alone: lightmem extract")
         memory.indexes.catch_up(space=space)
         return space
 
-    def _embed_few(self, space: int) -> None:
-        """Embed the few entries that wait, unless a writer is at work: then they are its to do."""
-        history = self._memory.history
-        with history.impatient(), suppress(ProfileBusy):
-            embed_some(self._memory, space=space, queue=0)
-            with history.transaction():
-                history.work.release()
+    def _compared_in(self) -> tuple[int, Space]:
+        """The space to search, with the few entries embedded that wait for it, unless a writer is at work."""
+        memory = self._memory
+        with memory.history.impatient():
+            space = memory.space()
+            if 0 < self._unembedded() <= UNEMBEDDED_FOR_A_READER:
+                with suppress(ProfileBusy):
+                    embed_some(memory, space=space[0], queue=0)
+                with suppress(ProfileBusy), memory.history.transaction():
+                    memory.history.work.release()
+        memory.indexes.vectors(space[1])
+        return space
+
+    def _unembedded(self) -> int:
+        return self._memory.history.work.pending().get("embed", 0)

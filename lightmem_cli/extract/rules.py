@@ -17,6 +17,8 @@ from lightmem_cli.records import Entry, Kind, Message, Role, entry_id
 THRESHOLD = 0.2
 _KEYWORDS = 6
 
+_LONGEST = 600  # characters: what is longer is pasted code or a table, and is found as its turn
+
 
 @dataclass(frozen=True, slots=True)
 class RuleExtractor:
@@ -47,6 +49,8 @@ class RuleExtractor:
         for statement in statements(message):
             folded = " ".join(statement.text.casefold().split())
             if statement.is_question or statement.information < self.threshold or folded in seen:
+                continue
+            if "```" in statement.text or len(statement.text) > _LONGEST:
                 continue
             seen.add(folded)
             yield _fact(statement, message)

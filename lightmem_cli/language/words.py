@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from lightmem_cli.errors import ProfileError
 from lightmem_cli.language.stop_words import stop_words
 
+REVISION = 1  # raise it when analyze() changes: indexes made with another one are made again
 LONGEST_TERM = 64  # characters: a pasted base64 blob is one short term, not a megabyte of index
 
 # Written without spaces, or (Korean) with particles glued to nouns: Thai, Lao, Burmese, Khmer, Hangul, kana, Han.

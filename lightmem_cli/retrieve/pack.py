@@ -47,7 +47,7 @@ def pack(found: Sequence[Candidate], *, limit: int | None, budget_tokens: int | 
 def _spread(found: Sequence[Candidate]) -> Iterator[Candidate]:
     """The candidates best first, none twice, each session's later ones held back a little."""
     shown: Counter[tuple[str, str]] = Counter()
-    told = _Told()
+    told = _Told(found)
     heap = []
     for candidate in found:
         signals = dict(candidate.signals)
@@ -67,9 +67,14 @@ def _spread(found: Sequence[Candidate]) -> Iterator[Candidate]:
 
 
 class _Told:
-    """What has been shown: turns word for word, and turns that a better retelling stands for."""
+    """What has been shown: turns word for word, and turns that a better retelling stands for.
 
-    def __init__(self) -> None:
+    `found` are all candidates: where a turn is among them, one retelling is enough to stand for it.
+    """
+
+    def __init__(self, found: Sequence[Candidate]) -> None:
+        turns = (candidate.entry for candidate in found if candidate.entry.kind is Kind.TURN)
+        self._tellable = {key for turn in turns for key in turn.sources}
         self._verbatim: set[MessageKey] = set()
         self._retold: set[MessageKey] = set()
 
@@ -84,5 +89,7 @@ class _Told:
         if sources and sources <= self._verbatim:
             return False
         if len(sources) == 1:  # a summary of many stands for none of them
+            if sources <= self._retold & self._tellable:
+                return False
             self._retold |= sources
         return True

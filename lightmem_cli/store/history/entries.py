@@ -33,10 +33,9 @@ class Entries:
 
         Its id is derived here, whatever `entry.id` says, so that a collision of short ids gets a longer one.
         """
-        full = entry_id(entry.kind, entry.conversation, entry.session, entry.text, entry.sources, length=64)
-        birth = bytes.fromhex(full)[:16]
-        if self._connection.execute("SELECT 1 FROM entries WHERE birth = ?", (birth,)).fetchone():
+        if self.born_as(entry) is not None:
             return None
+        full, birth = _birth(entry)
         columns = {**_columns(entry), "name": self._free_name(full), "recorded_at": now()}
         row = self._connection.execute(
             f"INSERT INTO entries ({_COLUMNS}, birth, said_epoch, run) VALUES ({', '.join('?' * (len(_NAMES) + 3))})",
@@ -48,6 +47,11 @@ class Entries:
         )
         self._runs.changed("entry", [id])
         return id
+
+    def born_as(self, entry: Entry) -> int | None:
+        """Which entry, of whatever state, was born with the identity that `entry` has."""
+        row = self._connection.execute("SELECT id FROM entries WHERE birth = ?", (_birth(entry)[1],)).fetchone()
+        return None if row is None else int(row[0])
 
     def revise(self, id: int, after: Entry, *, run: int, reason: str) -> None:
         """Rewrite entry `id` to `after` (its id, kind, place and sources stay), keeping what it was before."""
@@ -126,6 +130,12 @@ class Entries:
             if not taken:
                 return full[:length]
         return full
+
+
+def _birth(entry: Entry) -> tuple[str, bytes]:
+    """An entry's identity in full: 64 hexadecimal characters, which its id begins, and the 16 bytes that are kept."""
+    full = entry_id(entry.kind, entry.conversation, entry.session, entry.text, entry.sources, length=64)
+    return full, bytes.fromhex(full)[:16]
 
 
 def _some(ids: Iterable[int]) -> Iterator[list[int]]:

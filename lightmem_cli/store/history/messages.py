@@ -53,8 +53,8 @@ class Messages:
     def replace(self, id: int, message: Message) -> None:
         """Rewrite what was said under an identity that stays (`--on-conflict replace`)."""
         self._connection.execute(
-            "UPDATE messages SET role = ?, speaker = ?, content = ?, image_caption = ?, said_at = ?, said_epoch = ?"
-            " WHERE id = ?",
+            "UPDATE messages SET role = ?, speaker = ?, content = ?, image_caption = ?, said_at = ?, said_epoch = ?,"
+            " agent = ? WHERE id = ?",
             (
                 message.role,
                 message.speaker,
@@ -62,6 +62,7 @@ class Messages:
                 message.image_caption,
                 from_time(message.said_at),
                 epoch(message.said_at),
+                message.agent,
                 id,
             ),
         )

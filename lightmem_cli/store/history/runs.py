@@ -36,6 +36,10 @@ class Runs:
             (entry, run, before, after, reason, now()),
         )
 
+    def uuid(self) -> str:
+        """The name this history was born with: what is derived from another one is not this one's."""
+        return str(self._connection.execute("SELECT value FROM profile WHERE key = 'uuid'").fetchone()[0])
+
     def position(self) -> int:
         """The last place in `changes`; 0 when nothing has changed yet."""
         row = self._connection.execute("SELECT coalesce(max(position), 0) FROM changes").fetchone()

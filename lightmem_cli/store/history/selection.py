@@ -29,9 +29,7 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     if where.kinds:
         add(f"e.kind IN ({_marks(where.kinds)})", *(kind.value for kind in where.kinds))
     if where.speakers:
-        add(
-            f"lower(e.speaker) IN ({_marks(where.speakers)})", *(speaker.lower() for speaker in where.speakers)
-        )  # ASCII case only, as SQLite's lower() does
+        add(f"folded(e.speaker) IN ({_marks(where.speakers)})", *(speaker.casefold() for speaker in where.speakers))
     if where.conversation is not None:
         add("e.conversation = ?", where.conversation)
     if where.session is not None:

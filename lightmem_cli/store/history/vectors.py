@@ -86,6 +86,17 @@ class VectorShelf:
             ((entry, space, view, vector) for view, vector in enumerate(vectors)),
         )
 
+    def forget_views(self, entry: int) -> None:
+        """Drop what `entry` was seen through, in every space, with the vectors that no other entry uses."""
+        used = [id for (id,) in self._connection.execute("SELECT vector FROM views WHERE entry = ?", (entry,))]
+        self._connection.execute("DELETE FROM views WHERE entry = ?", (entry,))
+        for vector in used:
+            gone = self._connection.execute(
+                "DELETE FROM vectors WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM views WHERE vector = ?1)", (vector,)
+            )
+            if gone.rowcount:
+                self._runs.changed("vector", [vector])
+
     def embeddings(self, space: int, ids: Iterable[int]) -> list[tuple[int, bytes]]:
         """(id, embedding) of the vectors of `space` among `ids`."""
         wanted = list(ids)

@@ -28,15 +28,19 @@ class Work:
         self._lease: int | None = None
 
     def add(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> None:
-        """Ask for `stage` to be done on `items` (messages to extract from, entries to embed in `space`)."""
+        """Ask for `stage` to be done on `items` (messages to extract from, entries to embed in `space`).
+
+        Whoever works on one of them already loses its claim: what it read may have changed since.
+        """
         self._connection.executemany(
-            "INSERT OR IGNORE INTO jobs (stage, space, item) VALUES (?, ?, ?)", ((stage, space, item) for item in items)
+            "INSERT INTO jobs (stage, space, item) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET lease = NULL, reason = NULL",
+            ((stage, space, item) for item in items),
         )
 
     def claim(self, stage: Stage, *, limit: int, space: int = 0) -> list[int]:
         """Take up to `limit` items nobody else holds, oldest first. Call inside a transaction."""
-        if self._lease is None:
-            self._lease = self._new_lease()
+        self._take_lease()
         rows = self._connection.execute(
             "SELECT id, item FROM jobs WHERE stage = ? AND space = ? AND lease IS NULL AND reason IS NULL"
             " ORDER BY id LIMIT ?",
@@ -44,6 +48,14 @@ class Work:
         ).fetchall()
         self._connection.executemany("UPDATE jobs SET lease = ? WHERE id = ?", ((self._lease, id) for id, _ in rows))
         return [item for _, item in rows]
+
+    def held(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> list[int]:
+        """Those of the claimed `items` that are still ours. Call in the transaction that writes what came of them."""
+        rows = self._connection.execute(
+            "SELECT item FROM jobs WHERE stage = ? AND space = ? AND lease = ?", (stage, space, self._lease)
+        )
+        ours = {item for (item,) in rows}
+        return [item for item in items if item in ours]
 
     def done(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> None:
         self._connection.executemany(
@@ -59,11 +71,8 @@ class Work:
         )
 
     def reopen(self) -> None:
-        """Begin a run: free what dead owners held, and let quarantined work be tried again."""
-        for lease, pid, started, host in self._connection.execute("SELECT * FROM leases").fetchall():
-            if lease != self._lease and not _alive(pid, started, host):
-                self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
-                self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
+        """Begin a run: sign up as its owner, free what dead ones held, and let quarantined work be tried again."""
+        self._take_lease()
         self._connection.execute("UPDATE jobs SET reason = NULL WHERE reason IS NOT NULL")
 
     def release(self) -> None:
@@ -74,15 +83,38 @@ class Work:
             self._lease = None
 
     def pending(self) -> dict[str, int]:
-        """How many items wait, by stage (quarantined ones apart)."""
-        rows = self._connection.execute("SELECT stage, count(*) FROM jobs WHERE reason IS NULL GROUP BY stage")
+        """How many items wait, by stage: not what is quarantined, nor what a reindex goes through beside."""
+        rows = self._connection.execute(
+            "SELECT stage, count(*) FROM jobs WHERE reason IS NULL AND space = 0 GROUP BY stage"
+        )
         return {stage: count for stage, count in rows}
+
+    def waits(self, stage: Stage, *, space: int) -> bool:
+        """Whether any item waits for `stage` in `space`, or is held by another process."""
+        query = "SELECT 1 FROM jobs WHERE stage = ? AND space = ? AND reason IS NULL LIMIT 1"
+        return self._connection.execute(query, (stage, space)).fetchone() is not None
 
     def quarantined(self) -> list[Quarantined]:
         rows = self._connection.execute(
             "SELECT stage, item, attempts, reason FROM jobs WHERE reason IS NOT NULL ORDER BY id"
         )
         return [Quarantined(*row) for row in rows]
+
+    def owners(self) -> list[int]:
+        """The processes at work on this memory, other than this one."""
+        rows = self._connection.execute("SELECT pid, started, host FROM leases")
+        return [pid for pid, started, host in rows if pid != os.getpid() and _alive(pid, started, host)]
+
+    def _free_dead_leases(self) -> None:
+        for lease, pid, started, host in self._connection.execute("SELECT * FROM leases").fetchall():
+            if lease != self._lease and not _alive(pid, started, host):
+                self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
+                self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
+
+    def _take_lease(self) -> None:
+        if self._lease is None:
+            self._free_dead_leases()
+            self._lease = self._new_lease()
 
     def _new_lease(self) -> int:
         import psutil  # 30 ms, and only a writer needs it
@@ -99,6 +131,7 @@ def _alive(pid: int, started: float, host: str) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return bool(abs(psutil.Process(pid).create_time() - started) < 1.0)
+        process = psutil.Process(pid)
+        return bool(abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
