@@ -72,6 +72,7 @@ class Work:
 
     def reopen(self) -> None:
         """Begin a run: sign up as its owner, free what dead ones held, and let quarantined work be tried again."""
+        self._free_dead_leases()
         self._take_lease()
         self._connection.execute("UPDATE jobs SET reason = NULL WHERE reason IS NOT NULL")
 
