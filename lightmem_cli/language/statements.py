@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lightmem_cli.language.english import looks_english
 from lightmem_cli.language.information import information
@@ -29,7 +30,8 @@ class Statement:
     information: float
 
 
-def statements(message: Message) -> list[Statement]:
+@lru_cache(maxsize=1024)  # a message is read once for its facts and once for its vectors, a batch apart
+def statements(message: Message) -> tuple[Statement, ...]:
     """One statement for each sentence of `message`, in order, and one for its image. Depends on this message alone."""
     name = message.speaker or _ROLES.get(message.role)
     english = name is not None and looks_english(message.content)
@@ -38,7 +40,7 @@ def statements(message: Message) -> list[Statement]:
     ]
     if message.image_caption and message.image_caption.strip():
         found.append(_shared_image(message.image_caption.strip(), name))
-    return found
+    return tuple(found)
 
 
 def _statement(sentence: str, name: str | None, speaker: str | None) -> Statement:
