@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmem_cli.language.timestamps import format_time, parse_moment, parse_timestamp
+from lightmem_cli.language.timestamps import format_time, parse_moment, parse_period, parse_timestamp
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PLUS_TWO = timezone(timedelta(hours=2))
@@ -145,3 +145,24 @@ def test_a_day_ends_with_its_last_microsecond() -> None:
     assert parse_moment("2024/01/15 (Mon)", zone=UTC, end_of=True).hour == 23
     assert parse_moment("15 January 2024", zone=UTC, end_of=True).hour == 23
     assert parse_moment("2024-01-15T00:00", zone=UTC, end_of=True).hour == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2023-07", "2023-07-01T00:00:00", "2023-07-31T23:59:59.999999"),
+        ("2023-12", "2023-12-01T00:00:00", "2023-12-31T23:59:59.999999"),
+        ("2024", "2024-01-01T00:00:00", "2024-12-31T23:59:59.999999"),
+        ("2024-02-03", "2024-02-03T00:00:00", "2024-02-03T23:59:59.999999"),
+        ("2024-02-03T04:05", "2024-02-03T04:05:00", "2024-02-03T04:05:00"),
+    ],
+)
+def test_a_period_is_its_first_or_its_last_moment(text: str, first: str, last: str) -> None:
+    assert parse_period(text, zone=UTC).replace(tzinfo=None).isoformat() == first
+    assert parse_period(text, zone=UTC, end_of=True).replace(tzinfo=None).isoformat() == last
+
+
+@pytest.mark.parametrize("text", ["2023-13", "0000", "2023-00", "soon"])
+def test_no_period_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a time"):
+        parse_period(text, zone=UTC)

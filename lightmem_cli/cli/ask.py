@@ -69,15 +69,16 @@ def ask(
     moment = read_asked_at(asked_at, zone=zone)
     out = render.for_output(zone)
     with Memory(chosen, notice=notice, reader=True) as memory:
-        recall = Recall(memory)
+        recall, shown = Recall(memory), False
         for text in _questions(question):
             query = Query(text=text, where=where, limit=chosen.settings.retrieve.limit, asked_at=moment)
             answer = recall.ask(query)
+            shown = shown or bool(answer.citations)
             if as_json:
                 render.as_json({"question": text} | answer_json(answer, recall, out))
             else:
                 _print(answer, recall, out)
-    if not as_json:
+    if shown and not as_json:
         notice(_NO_MODEL)
 
 

@@ -24,7 +24,10 @@ QUESTION = "When did Ines adopt Biscuit?"
 
 
 def demo(as_json: JsonOption = False) -> None:
-    """Take a sample conversation in, show each stage, and answer a question from it; your own memory is not touched."""
+    """Show every stage on a sample conversation.
+
+    It is taken in, made into facts, indexed and asked. Your own memory is not touched.
+    """
     from lightmem_cli.engine import Memory
     from lightmem_cli.profiles import open_profile
 

@@ -14,7 +14,11 @@ EXAMPLES = examples("lightmem doctor", "lightmem doctor --json | jq 'select(.wel
 
 
 def doctor(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Check history, pending work, the embedder and the indexes; say what mends each."""
+    """Check a memory's parts, and mend them.
+
+    History, pending work, the embedder and the indexes are checked against each other. What can be made again is made
+    again; for the rest, the command that mends it is named. Exits with 0 when all is well.
+    """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import doctor as examine
 

@@ -22,7 +22,10 @@ def export(
     home: HomeOption = None,
     as_json: JsonOption = False,  # noqa: ARG001  # every command takes --json; this one prints nothing else
 ) -> None:
-    """Print the canonical state of a memory: two memories of the same conversation print the same."""
+    """Print a memory's canonical state.
+
+    It holds no clocks: two memories of the same conversation print the same.
+    """
     from lightmem_cli.engine import Memory
 
     if not state:

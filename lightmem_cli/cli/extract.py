@@ -34,7 +34,11 @@ def extract(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the facts of a transcript as JSON lines and remember nothing; or, without FILE, do pending work."""
+    """Turn messages into facts.
+
+    With FILE the facts are printed as JSON lines and nothing is remembered. Without, what the memory's messages still
+    wait for is done: facts, vectors and indexes.
+    """
     chosen = open_chosen(profile, home=home, overrides={"extract": {"use": use, "roles": roles}})
     if not files:
         _work_off(chosen, as_json=as_json)

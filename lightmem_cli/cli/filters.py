@@ -56,15 +56,17 @@ def read_filter(
 
 
 def read_moment(text: str | None, *, option: str, zone: tzinfo, end_of: bool = False) -> datetime | None:
-    """A time as typed; a bare day means its beginning, or (`end_of`) its end."""
-    from lightmem_cli.language.timestamps import parse_moment
+    """A time as typed; a bare day, month or year means its beginning, or (`end_of`) its end."""
+    from lightmem_cli.language.timestamps import parse_period
 
     if text is None:
         return None
     try:
-        return parse_moment(text, zone=zone, end_of=end_of)
+        return parse_period(text, zone=zone, end_of=end_of)
     except ValueError as error:
-        raise InputError(f"{option}: {error}", hint=f"write a time as in {option} 2024-01-15T10:30") from error
+        raise InputError(
+            f"{option}: {error}", hint=f"write it as in {option} 2024-01-15T10:30, 2024-01-15 or 2024-01"
+        ) from error
 
 
 def read_asked_at(text: str | None, *, zone: tzinfo) -> datetime:

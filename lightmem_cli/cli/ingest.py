@@ -49,9 +49,9 @@ def ingest(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep a conversation: every message word for word, then its facts, then an index of both.
+    """Keep a conversation and make it findable.
 
-    The same transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with
+    Every message is kept word for word, then its facts are made, then both are indexed. The same transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with
     content and, where known, role, speaker, timestamp, session, conversation, id and image_caption.
     """
     from lightmem_cli.engine import Memory

@@ -12,7 +12,10 @@ EXAMPLES = examples(
 
 
 def reindex(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Embed what is not in the profile's vector space yet, swap over to it, and make the indexes again."""
+    """Embed a memory anew, and index it.
+
+    What is not in the profile's vector space yet is embedded beside the old vectors, then the two are swapped.
+    """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import reindex as embed_anew
 

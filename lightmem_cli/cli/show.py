@@ -20,7 +20,10 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show an entry, the messages it rests on with what was said around them, and what else rests on them."""
+    """Show one entry and where it comes from.
+
+    That is the messages it rests on, with what was said around them, and what else rests on them.
+    """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import show as show_entry
 

@@ -20,7 +20,10 @@ _WIDTH = 60  # columns of the chart
 
 
 def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Count messages, entries by kind and state, pending work, model calls and disk."""
+    """Count what a memory holds.
+
+    Messages, entries by kind and state, pending work and disk; on a terminal, over time.
+    """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import stats as count
 

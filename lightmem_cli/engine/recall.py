@@ -99,7 +99,8 @@ class Recall:
                     raise
                 memory.notice(f"searching words alone: {reason.message} ({reason.hint})")
         if space is not None and (waiting := self._unembedded()):
-            memory.notice(f"{waiting:,} entries have no vector yet and are found by words alone: lightmem extract")
+            remedy = "another process is at it" if memory.history.work.owners() else "lightmem extract"
+            memory.notice(f"{waiting:,} entries have no vector yet and are found by words alone: {remedy}")
         memory.indexes.catch_up(space=space)
         return space
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11  # as seconds the year 5138, as milliseconds the year 1973
 _EPOCH_LIMIT = 1e13  # the year 2286 in milliseconds; above are microseconds, nanoseconds and run-together dates
+_PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?")
 _END_OF_DAY = time(23, 59, 59, 999999)
 
 # Fewer digits than nine are a year, a day (20230520) or a typing error rather than a time in 1970.
@@ -63,6 +64,22 @@ def parse_moment(text: str, *, zone: tzinfo, end_of: bool = False) -> datetime:
         raise ValueError(f"not a time: {_shown(text)} ({expected})")
     moment = datetime.combine(read.moment, _END_OF_DAY) if read.day_only and end_of else read.moment
     return _fixed(moment if moment.tzinfo else moment.replace(tzinfo=zone), text)
+
+
+def parse_period(text: str, *, zone: tzinfo, end_of: bool = False) -> datetime:
+    """Read a moment, or a whole month or year (2024-05, 2024) as its first moment, or with `end_of` its last."""
+    period = _PERIOD.fullmatch(text.strip())
+    if period is None:
+        return parse_moment(text, zone=zone, end_of=end_of)
+    year, month = int(period[1]), int(period[2] or 1)
+    try:
+        first = datetime(year, month, 1, tzinfo=zone)
+        if not end_of:
+            return first
+        next_year, next_month = (year + month // 12, month % 12 + 1) if period[2] else (year + 1, 1)
+        return datetime(next_year, next_month, 1, tzinfo=zone) - timedelta(microseconds=1)
+    except ValueError as error:
+        raise ValueError(f"not a time: {_shown(text)} ({error})") from error
 
 
 def format_time(said_at: datetime, *, zone: tzinfo = UTC) -> str:
