@@ -51,8 +51,9 @@ def ingest(
 ) -> None:
     """Keep a conversation and make it findable.
 
-    Every message is kept word for word, then its facts are made, then both are indexed. The same transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with
-    content and, where known, role, speaker, timestamp, session, conversation, id and image_caption.
+    Every message is kept word for word, then its facts are made, then both are indexed. The same transcript twice adds
+    nothing; a grown one adds only its tail. Input is one JSON object a line with content and, where known, role,
+    speaker, timestamp, session, conversation, id and image_caption.
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.ingest import HowToIngest, Ingested
