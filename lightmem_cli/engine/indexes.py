@@ -200,10 +200,18 @@ class Indexes:
 
         lock = FileLock(self._profile.folder / "indexes.lock", timeout=0 if self._reader else _WAIT_SECONDS, mode=0o600)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except Timeout as error:
             raise ProfileBusy("another process is writing this memory's indexes", hint="try again") from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise StoreError(
+                f"cannot write in {self._profile.folder}: {why}", hint="see `df -h` and `ls -ld`"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _write_origin(folder: Path, origin: _Origin) -> None:
