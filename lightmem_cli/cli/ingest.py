@@ -17,7 +17,8 @@ from lightmem_cli.cli.transcripts import Transcripts
 from lightmem_cli.errors import InputError, LightmemError
 
 if TYPE_CHECKING:
-    from lightmem_cli.engine.ingest import Ingested
+    from lightmem_cli.engine.ingest import HowToIngest, Ingested
+    from lightmem_cli.profiles import Profile
     from lightmem_cli.store.history.work import Quarantined
     from lightmem_cli.transcript import BadLine
 
@@ -55,9 +56,7 @@ def ingest(
     nothing; a grown one adds only its tail. Input is one JSON object a line with content and, where known, role,
     speaker, timestamp, session, conversation, id and image_caption.
     """
-    from lightmem_cli.engine import Memory
-    from lightmem_cli.engine.ingest import HowToIngest, Ingested
-    from lightmem_cli.engine.ingest import ingest as ingest_into
+    from lightmem_cli.engine.ingest import HowToIngest
 
     chosen = open_chosen(profile, home=home)
     how = HowToIngest(
@@ -68,8 +67,28 @@ def ingest(
         on_error=on_error,
         journal_only=journal_only,
     )
-    transcripts = Transcripts(files)
-    reject = _Rejects(rejects, inputs=transcripts.paths)
+    total, quarantined = _take(chosen, how, Transcripts(files), rejects=rejects, format=format)
+    if as_json:
+        render.as_json(asdict(total))
+    elif any(asdict(total).values()):
+        notice(_summary(total))
+    else:
+        notice("nothing to ingest: the input is empty")
+    tell_quarantined(quarantined)
+
+
+def _take(
+    chosen: Profile,
+    how: HowToIngest,
+    transcripts: Transcripts,
+    *,
+    rejects: Path | None,
+    format: Literal["auto", "jsonl", "json"],
+) -> tuple[Ingested, list[Quarantined]]:
+    """Ingest `transcripts` with a bar; what was kept is said also where it ends early."""
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.ingest import Ingested, ingest
+
     so_far = Ingested()
 
     def report(total: Ingested) -> None:
@@ -78,27 +97,19 @@ def ingest(
         show(total.messages + total.known, at=transcripts.at)
 
     with (
-        reject,
+        _Rejects(rejects, inputs=transcripts.paths) as reject,
         Memory(chosen, notice=notice) as memory,
         progress("ingesting", unit="messages", total=transcripts.size) as show,
     ):
         try:
             read = transcripts.read(chosen.settings, format=format)
-            total = ingest_into(memory, read, how, reject=reject, progress=report)
+            return ingest(memory, read, how, reject=reject, progress=report), memory.history.work.quarantined()
         except LightmemError as error:
             error.hint = f"kept: {_summary(so_far)}; {error.hint or 'run the same command again'}"
             raise
         except KeyboardInterrupt:
             notice(f"interrupted; kept: {_summary(so_far)}; the same command goes on from there")
             raise
-        quarantined = memory.history.work.quarantined()
-    if as_json:
-        render.as_json(asdict(total))
-    elif total == Ingested():
-        notice("nothing to ingest: the input is empty")
-    else:
-        notice(_summary(total))
-    tell_quarantined(quarantined)
 
 
 def tell_quarantined(jobs: Sequence[Quarantined]) -> None:
@@ -126,8 +137,8 @@ class _Rejects:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise InputError(f"cannot write {path}: it is not a file in a directory that is there", hint=hint)
 
-    def __enter__(self) -> None:
-        """Nothing is opened before the first reject."""
+    def __enter__(self) -> _Rejects:
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:

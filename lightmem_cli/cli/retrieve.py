@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -32,7 +32,7 @@ from lightmem_cli.errors import InputError
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from lightmem_cli.engine.recall import Query
+    from lightmem_cli.engine.recall import Query, Recall
     from lightmem_cli.records import Hit
 
 EXAMPLES = examples(
@@ -41,6 +41,19 @@ EXAMPLES = examples(
     'lightmem retrieve "what do I like to cook" --budget-tokens 800 --json | jq .hits[].text',
     "lightmem retrieve --queries questions.jsonl --limit 60 --json",
 )
+
+
+QueriesOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Many, as JSON lines: id, question, asked_at; - is stdin.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N hits; else retrieve.limit.")
+]
+BudgetOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="As many hits as fit in N tokens.")]
+StrategyOption = Annotated[
+    Literal["hybrid", "vectors", "words"] | None, typer.Option("--strategy", help="Else retrieve.strategy.")
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the part each signal played.")]
 
 
 class Asked(NamedTuple):
@@ -52,15 +65,9 @@ class Asked(NamedTuple):
 
 def retrieve(
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for.")] = None,
-    queries: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Many, as JSON lines: id, question, asked_at; - is stdin.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N hits; else retrieve.limit.")
-    ] = None,
-    budget_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="As many hits as fit in N tokens.")
-    ] = None,
+    queries: QueriesOption = None,
+    limit: LimitOption = None,
+    budget_tokens: BudgetOption = None,
     kind: KindOption = None,
     speaker: SpeakerOption = None,
     conversation: ConversationOption = None,
@@ -69,10 +76,8 @@ def retrieve(
     until: UntilOption = None,
     as_of: AsOfOption = None,
     asked_at: AskedAtOption = None,
-    strategy: Annotated[
-        Literal["hybrid", "vectors", "words"] | None, typer.Option("--strategy", help="Else retrieve.strategy.")
-    ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the part each signal played.")] = False,
+    strategy: StrategyOption = None,
+    explain: ExplainOption = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -83,39 +88,45 @@ def retrieve(
 
     chosen = open_chosen(profile, home=home, overrides={"retrieve": {"strategy": strategy, "limit": limit}})
     zone = chosen.settings.transcript.zone
-    model = Query(
-        text=query or "",
-        where=read_filter(
-            zone,
-            kinds=kind,
-            speakers=speaker,
-            conversation=conversation,
-            session=session,
-            since=since,
-            until=until,
-            as_of=as_of,
-        ),
-        limit=None if budget_tokens and limit is None else chosen.settings.retrieve.limit,
-        budget_tokens=budget_tokens,
-        asked_at=read_asked_at(asked_at, zone=zone),
+    where = read_filter(
+        zone,
+        kinds=kind,
+        speakers=speaker,
+        conversation=conversation,
+        session=session,
+        since=since,
+        until=until,
+        as_of=as_of,
     )
+    most = None if budget_tokens and limit is None else chosen.settings.retrieve.limit
+    moment = read_asked_at(asked_at, zone=zone)
+    model = Query(text=query or "", where=where, limit=most, budget_tokens=budget_tokens, asked_at=moment)
     asked = list(_asked(query, queries, model, zone=zone))
-    out = render.for_output(zone)
     with Memory(chosen, notice=notice, reader=True) as memory:
         recall = Recall(memory)
         for one in asked:
             hits = recall.retrieve(one.query)
             if as_json:
-                times = recall.times(hits)
-                rows = [out.hit_json(hit, times) | (_signals(hit) if explain else {}) for hit in hits]
-                render.as_json({"id": one.id, "query": one.query.text, "hits": rows})
+                render.as_json(_json(one, hits, recall, zone=zone, explain=explain))
                 continue
-            if queries is not None:
-                typer.echo(f"# {render.one_line(one.query.text)}")
-            for hit in hits:
-                typer.echo(out.entry_line(hit.entry) + (_explained(hit) if explain else ""))
+            _print(one, hits, zone=zone, explain=explain, many=queries is not None)
             if not hits:
-                tell_nothing_found(memory, one.query.where)
+                tell_nothing_found(memory, where)
+
+
+def _print(one: Asked, hits: Sequence[Hit], *, zone: tzinfo, explain: bool, many: bool) -> None:
+    if many:
+        typer.echo(f"# {render.one_line(one.query.text)}")
+    out = render.for_output(zone)
+    for hit in hits:
+        typer.echo(out.entry_line(hit.entry) + (_explained(hit) if explain else ""))
+
+
+def _json(one: Asked, hits: Sequence[Hit], recall: Recall, *, zone: tzinfo, explain: bool) -> dict[str, object]:
+    """What `retrieve --json` prints for a query."""
+    out, times = render.Renderer(zone), recall.times(hits)
+    rows = [out.hit_json(hit, times) | (_signals(hit) if explain else {}) for hit in hits]
+    return {"id": one.id, "query": one.query.text, "hits": rows}
 
 
 def _asked(query: str | None, queries: str | None, model: Query, *, zone: tzinfo) -> Iterator[Asked]:
