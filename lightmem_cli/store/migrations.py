@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lightmem_cli.errors import StoreError
+from lightmem_cli.store.sqlite import all_or_nothing
 
 _INITIAL = """
 CREATE TABLE profile (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -109,16 +110,11 @@ def migrate(connection: sqlite3.Connection) -> None:
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, run_at TEXT NOT NULL)"
     )
     for number, step in enumerate(MIGRATIONS, start=1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with all_or_nothing(connection):
             if number > _version(connection):  # asked inside the transaction: another process may have run it
                 step(connection)
                 record = (number, step.__name__, datetime.now(UTC).isoformat())
                 connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", record)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
     if _version(connection) > len(MIGRATIONS):
         raise StoreError(
             f"this memory was written by a newer lightmem (its history is version {_version(connection)}, "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightmem_cli.errors import LightmemError, ProfileBusy, StoreError
 from lightmem_cli.store.migrations import migrate
+from lightmem_cli.store.sqlite import all_or_nothing, closed_on_error
 
 BUSY_SECONDS = 20.0
 
@@ -25,7 +26,7 @@ def connect(path: Path) -> sqlite3.Connection:
         if not path.exists():
             path.touch(mode=0o600)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-        try:
+        with closed_on_error(connection):
             _write_ahead(connection)
             # FULL: a journalled message survives a power cut, not only a killed process.
             connection.execute("PRAGMA synchronous = FULL")
@@ -34,9 +35,6 @@ def connect(path: Path) -> sqlite3.Connection:
             # SQLite's own lower() knows ASCII alone: Élodie would not be élodie.
             connection.create_function("folded", 1, _folded, deterministic=True)
             migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
 
@@ -93,16 +91,5 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.
     if connection.in_transaction:
         yield connection
         return
-    with translated(path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:  # a full disk makes SQLite roll back by itself
-        connection.execute("ROLLBACK")
+    with translated(path), all_or_nothing(connection):
+        yield connection

@@ -19,6 +19,7 @@ from lightmem_cli.errors import ProfileBusy, StoreError
 from lightmem_cli.protocols import Scored
 from lightmem_cli.store.files import IndexBroken, private_folder, storing
 from lightmem_cli.store.ranking import best
+from lightmem_cli.store.sqlite import all_or_nothing, closed_on_error
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Document, Ids, Select, Selection
@@ -88,16 +89,10 @@ class Fts5Words:
         self._writable()
         database = self._open() or self._create()
         added = ((document.id, " ".join(document.terms)) for document in add)
-        with _translated(self._path):
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany("DELETE FROM words WHERE rowid = ?", ((id_,) for id_ in remove))
-                database.executemany("INSERT OR REPLACE INTO words (rowid, terms) VALUES (?, ?)", added)
-                database.execute("UPDATE stamp SET position = ?", (position,))
-                database.execute("COMMIT")
-            finally:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
+        with _translated(self._path), all_or_nothing(database):
+            database.executemany("DELETE FROM words WHERE rowid = ?", ((id_,) for id_ in remove))
+            database.executemany("INSERT OR REPLACE INTO words (rowid, terms) VALUES (?, ?)", added)
+            database.execute("UPDATE stamp SET position = ?", (position,))
 
     def clear(self) -> None:
         """Start anew, empty, at position 0: the first step of a rebuild, whatever state the file is in."""
@@ -193,14 +188,11 @@ def _connected(path: Path, *, mode: str) -> sqlite3.Connection:
 def _checked(path: Path, *, mode: str) -> sqlite3.Connection:
     """Connect, and see that the file is one of ours."""
     database = _connected(path, mode=mode)
-    try:
+    with closed_on_error(database):
         found = database.execute("PRAGMA application_id").fetchone()[0]
         if found != _APPLICATION:
             raise IndexBroken(path, "is not a words index of this version of lightmem")
         database.execute("SELECT position FROM stamp").fetchone()
-    except BaseException:
-        database.close()
-        raise
     return database
 
 
