@@ -685,3 +685,17 @@ def test_one_odd_message_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> N
         take(home, rows)
         take(whole, rows)
         assert kept(home) == kept(whole)
+
+
+def test_a_reader_of_a_memory_without_vectors_waits_for_no_writer() -> None:
+    """Its first vectors would have to be written: while another process writes, words alone are searched."""
+    with empty_home() as home:
+        take(home, sample(10), HowToIngest(journal_only=True))
+        writer = History(home / "profiles" / "default" / "history.db")
+        said: list[str] = []
+        began = time.monotonic()
+        with writer.transaction(), opened(home, reader=True, said=said) as memory:
+            assert any(answers_of(memory))
+        assert time.monotonic() - began < 10  # a writer waits 20 s
+        assert [line for line in said if line.startswith("searching words alone")]
+        writer.close()

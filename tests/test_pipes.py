@@ -258,3 +258,17 @@ def test_stdin_closed_from_the_start_is_an_empty_input(tmp_path: Path) -> None:
     )
     assert "Traceback" not in run.stderr.decode()
     assert run.returncode == 0
+
+
+def test_on_a_terminal_one_question_follows_the_other() -> None:
+    pty = pytest.importorskip("pty")
+    assert lightmem("ingest", "-", feed=b'{"id": "1", "content": "I adopted a greyhound in May."}\n').returncode == 0
+    ours, theirs = pty.openpty()
+    asked = start("ask", stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.write(ours, b"Who adopted a greyhound?\n\nWhat happened in May?\n\x04")
+    out, errors = asked.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert asked.returncode == 0, errors
+    assert out.decode().count("[1] ") == 2
+    assert errors.decode().count("? ") == 4  # the blank line asks nothing
