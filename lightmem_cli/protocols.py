@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lightmem_cli.records import Entry, Filter, Message, Space
 
@@ -40,6 +40,47 @@ class Extractor(Protocol):
     def extract(self, messages: Sequence[Message]) -> list[Entry]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A message as a segmenter reads it, with the unit mean of its sentences' vectors, float32, shape (dimension,).
+
+    The vector is None where the message says nothing, or nobody embedded it.
+    """
+
+    message: Message
+    vector: Vectors | None
+
+
+class Cut(NamedTuple):
+    """A topic ends with the turn at index `after`: what cut it, and how clearly (0 to 1)."""
+
+    after: int
+    by: str
+    score: float
+
+
+class Segmenter(Protocol):
+    """Cuts one stretch of talk, a session without long silences, into topics.
+
+    Whether it cuts behind a turn depends on that turn, on up to `lookback` turns before and on up to `lookahead` turns
+    behind it, and on where the topic began: what comes later moves no cut.
+    """
+
+    @property
+    def lookback(self) -> int: ...
+
+    @property
+    def lookahead(self) -> int: ...
+
+    def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+        """The cuts at or behind `start`, where the open topic began, in order; turns before it are there to be read.
+
+        Only those that can be decided: with `lookahead` turns behind them, or all where the talk has `ended`. Never
+        behind the last turn.
+        """
+        ...
+
+
 class Selection(NamedTuple):
     """The ids a search may return: exactly `ids`, or (`inverted`) all but `ids`. Sorted int64, shape (n,)."""
 
@@ -62,6 +103,19 @@ class Document:
     terms: tuple[str, ...]
 
 
+_Row = TypeVar("_Row")
+
+
+class Contents(NamedTuple, Generic[_Row]):
+    """All that an index held at one moment: its position then, and its rows by rising id, read as they are asked for.
+
+    What is written meanwhile, by this process or another, does not show.
+    """
+
+    position: int
+    rows: Iterator[_Row]
+
+
 class VectorIndex(Protocol):
     """Inner product over unit vectors, by history's integer ids of the vectors. Derived: it can be rebuilt.
 
@@ -81,6 +135,10 @@ class VectorIndex(Protocol):
         """Take in new vectors (id, float16 little-endian bytes), drop removed ones, and stamp `position`."""
         ...
 
+    def contents(self) -> Contents[tuple[int, bytes]]:
+        """Every vector, as `apply` took it in. Raises IndexBroken where parts of the index contradict each other."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -98,6 +156,10 @@ class WordIndex(Protocol):
 
     def apply(self, *, add: Iterable[Document], remove: Sequence[int], position: int) -> None:
         """Take in new or changed documents, drop removed ones, and stamp `position`, in one step."""
+        ...
+
+    def contents(self) -> Contents[Document]:
+        """Every document, as `apply` took it in. Raises IndexBroken where parts of the index contradict each other."""
         ...
 
     def close(self) -> None: ...

@@ -51,6 +51,7 @@ class Row:
     """One message as a transcript gave it, before the journal completes its identity.
 
     `origin` is `file:line`, for error messages. None means "the transcript did not say"; content may be "".
+    `raw` is the JSON object it was read from, with all its fields, for what prints them again; b"" where there is none.
     """
 
     content: str
@@ -63,6 +64,7 @@ class Row:
     image_caption: str | None = None
     agent: str | None = None
     origin: str = ""
+    raw: bytes = field(default=b"", compare=False, repr=False)  # how it was written is not what it says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,9 @@ def test_an_entry_is_born_once(history: History) -> None:
     stored = history.entries.get([first])[first]
     assert len(stored.id) == 12
     assert stored.sources == (MessageKey("c", "s", "m0"),)
-    history.entries.revise(first, replace(stored, text="Anna loves tea.", state=State.DELETED), run=run, reason="test")
+    history.revisions.revise(
+        first, replace(stored, text="Anna loves tea.", state=State.DELETED), run=run, reason="test"
+    )
     assert history.entries.add(entry("Anna likes tea."), sources=[source], run=run) is None
     revised = history.entries.get([first])[first]
     assert (revised.id, revised.text, revised.version) == (stored.id, "Anna loves tea.", 2)
@@ -99,7 +101,7 @@ def test_a_revision_keeps_what_was(history: History) -> None:
     source, run = with_message(history)
     id = history.entries.add(entry("Anna likes tea."), sources=[source], run=run)
     assert id is not None
-    history.entries.revise(id, replace(history.entries.get([id])[id], text="No."), run=run, reason="corrected")
+    history.revisions.revise(id, replace(history.entries.get([id])[id], text="No."), run=run, reason="corrected")
     rows = history.connection.execute("SELECT before, after, reason, run FROM revisions").fetchall()
     assert rows == [('{"text": "Anna likes tea.", "version": 1}', '{"text": "No.", "version": 2}', "corrected", run)]
 

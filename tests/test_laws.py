@@ -36,11 +36,13 @@ from process import lightmem, lines_of, start
 
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.care import doctor, reindex, show
+from lightmem_cli.engine.care import reindex
+from lightmem_cli.engine.doctor import doctor
 from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.ingest import HowToIngest, Ingested, ingest
 from lightmem_cli.engine.pending import embed_some, views, work_off
 from lightmem_cli.engine.recall import Query, Recall
+from lightmem_cli.engine.show import show
 from lightmem_cli.errors import InputError, SpaceMismatch
 from lightmem_cli.extract.rules import RuleExtractor
 from lightmem_cli.records import Filter, Kind, Space, State, row_text

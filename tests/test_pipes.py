@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ CHAT = "".join(
 ).encode()
 HIT = {"rank", "score", "id", "kind", "text", "time", "speaker", "session", "sources", "evidence"}
 COUNTED = {"messages", "segments", "entries", "pending", "quarantined", "conflicts", "llm", "disk_bytes"}
+COUNTED |= {"pinned", "forgotten"}
 QUESTIONS = b"".join(b'{"id": %d, "question": "Who saw heron number %d?"}\n' % (n, n) for n in range(25))
 
 # Every command that lists, and what it gets on stdin.
@@ -52,6 +54,15 @@ LISTINGS: dict[str, tuple[list[str], bytes]] = {
     "extract -": (["extract", "-"], CHAT),
     "extract - --json": (["extract", "-", "--json"], CHAT),
     "extract --json": (["extract", "--json"], b""),
+    "segment -": (["segment", "-"], CHAT),
+    "update --dry-run": (["update", "--dry-run"], b""),
+    "retrieve --kind summary --json": (["retrieve", "heron", "--kind", "summary", "--json"], b""),
+    "log": (["log"], b""),
+    "log --json": (["log", "--json"], b""),
+    "log ID --json": (["log", "bird20", "--json"], b""),
+    "log --run": (["log", "--run", "1"], b""),
+    "forget --dry-run --json": (["forget", "bird20", "--dry-run", "--json"], b""),
+    "doctor --deep --json": (["doctor", "--deep", "--json"], b""),
     "ingest --json": (["ingest", "-", "--json"], CHAT),
     "reindex --json": (["reindex", "--json"], b""),
     "config get": (["config", "get"], b""),
@@ -70,7 +81,7 @@ LISTINGS: dict[str, tuple[list[str], bytes]] = {
     "ingest --help": (["ingest", "--help"], b""),
 }
 LONG = ["retrieve --queries", "retrieve --queries --json", "export --state", "extract -"]  # beyond a pipe's 64 KiB
-AS_JSON = [name for name in LISTINGS if "--json" in name or name.startswith(("export", "extract"))]
+AS_JSON = [name for name in LISTINGS if "--json" in name or name.startswith(("export", "extract", "segment -"))]
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +202,10 @@ def test_no_hit_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
 def test_a_signal_ends_with_130_and_what_was_journalled_stays(sent: signal.Signals, tmp_path: Path) -> None:
     home = tmp_path / "fresh"
-    process = start(
-        "ingest", "-", "--home", home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    # A suite that runs in the background has its children ignore SIGINT.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start("ingest", "-", "--home", home, preexec_fn=heeding, **streams)
     assert process.stdin is not None
     process.stdin.write(CHAT)
     process.stdin.flush()

@@ -102,6 +102,8 @@ def test_search_is_numpys_after_any_history(
         for query in (vector(seed), vector(99), 7 * vector(98)):
             assert pairs(reading.search(query, k)) == expected(truth, query, k)
             assert pairs(reading.search(query, k, Filter())) == expected(truth, query, k, select)
+        assert (held := reading.contents()).position == len(steps)
+        assert list(held.rows) == sorted(truth.items())
     bulk = opened(folder / "bulk")
     bulk.apply(add=truth.items(), remove=[], position=len(steps))
     assert contents(bulk) == contents(index)
@@ -150,6 +152,23 @@ def test_what_another_process_writes_is_seen_by_who_has_it_open(tmp_path: Path) 
     second.apply(add=[(5, stored(5))], remove=[], position=4)
     writer.apply(add=[(6, stored(6))], remove=[], position=5)
     assert [id_ for id_, _ in contents(second)[1]] == [id_ for id_, _ in contents(reader)[1]] and len(second) == 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_contents_are_those_of_one_moment(tmp_path: Path) -> None:
+    writer, reader = opened(tmp_path), opened(tmp_path, readonly=True)
+    assert reader.contents().position == 0 and not list(reader.contents().rows)
+    for rows in (4, 30):  # of the tail alone, and of a main part
+        writer.apply(add=[(n, stored(n)) for n in range(1, rows)], remove=[], position=1)
+        writer.apply(add=[], remove=[2], position=rows)
+        before = {n: stored(n) for n in range(1, rows) if n != 2}
+        taken = [reader.contents(), writer.contents()]
+        for n in range(100, 160):
+            writer.apply(add=[(n, stored(n))], remove=[n - 100], position=rows + n)
+            reader.search(vector(1), 1)
+        assert [held.position for held in taken] == [rows, rows]
+        assert [dict(held.rows) for held in taken] == [before, before]
+        writer.clear()
 
 
 @pytest.mark.usefixtures("tiny")

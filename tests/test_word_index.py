@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -105,7 +106,10 @@ def test_scores_are_bm25_after_any_history(
     assert (len(index), index.position) == (len(corpus), len(steps))
     assert_like(index.search(query, k, Filter()), reference(corpus, query, select), k)
     assert_like(index.search(query, k), reference(corpus, query, None), k)
-    index.close()
+    for reading in (index, opened(use, path, readonly=True)):
+        assert (held := reading.contents()).position == len(steps)
+        assert [(row.id, row.terms) for row in held.rows] == sorted(corpus.items())
+        reading.close()
 
 
 @slow_disk
@@ -209,6 +213,30 @@ def test_a_damaged_or_foreign_file_is_said_to_be_broken_and_can_be_cleared(
     assert (len(rebuilt), rebuilt.position) == (0, 0)
     rebuilt.apply(add=[Document(1, ("dog",))], remove=[], position=3)
     assert opened(use, home).search(["dog"], 5).ids.tolist() == [1]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_contents_are_those_of_one_moment(folder: Path, use: Use) -> None:
+    assert list(opened(use, folder / "none").contents().rows) == []
+    index = filled(use, folder, {1: ("dog", "dog"), 2: (), 3: ("黒猫",)})
+    held = index.contents()
+    index.apply(add=[Document(1, ("cat",)), Document(4, ("dog",))], remove=[3], position=2)
+    assert held.position == 1
+    assert list(held.rows) == [Document(1, ("dog", "dog")), Document(2, ()), Document(3, ("黒猫",))]
+    after = index.contents()
+    index.clear()  # type: ignore[attr-defined]
+    assert after.position == 2
+    assert list(after.rows) == [Document(1, ("cat",)), Document(2, ()), Document(4, ("dog",))]
+
+
+def test_lists_of_terms_that_are_not_the_documents_are_damage(folder: Path) -> None:
+    index = filled("fts5", folder, {1: ("dog",), 2: ("cat",)})
+    (home,) = folder.iterdir()
+    with closing(sqlite3.connect(home / "words.db")) as other, other:
+        other.execute("UPDATE words_content SET c0 = 'bird' WHERE id = 2")
+    assert index.search(["cat"], 5).ids.tolist() == [2]
+    with pytest.raises(IndexBroken):
+        index.contents()
 
 
 def test_another_databases_file_is_refused(folder: Path) -> None:

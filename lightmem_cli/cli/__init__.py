@@ -14,23 +14,39 @@ import typer
 
 from lightmem_cli.cli import (
     ask,
+    backup,
     config,
     demo,
     doctor,
     export,
     extract,
+    forget,
     ingest,
     init,
+    log,
+    pin,
     profile,
     reindex,
+    restore,
     retrieve,
+    segment,
     show,
     stats,
+    summarize,
+    undo,
+    update,
 )
+from lightmem_cli.cli.options import examples
 from lightmem_cli.errors import ExitCode, InputError, LightmemError, StoreError
 
 app = typer.Typer(
     no_args_is_help=True,
+    epilog=examples(
+        "lightmem ingest chat.jsonl",
+        'lightmem ask "When did Gina lose her job?"',
+        "lightmem update && lightmem summarize    # at night, by cron",
+        "lightmem forget D1:3                     # and: lightmem undo",
+    ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,13 +55,22 @@ app = typer.Typer(
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=ingest.EXAMPLES)(ingest.ingest)
+app.command(epilog=segment.EXAMPLES)(segment.segment)
 app.command(epilog=extract.EXAMPLES)(extract.extract)
+app.command(epilog=update.EXAMPLES)(update.update)
+app.command(epilog=summarize.EXAMPLES)(summarize.summarize)
 app.command(epilog=retrieve.EXAMPLES)(retrieve.retrieve)
 app.command(epilog=ask.EXAMPLES)(ask.ask)
 app.command(epilog=show.EXAMPLES)(show.show)
+app.command(epilog=log.EXAMPLES)(log.log)
+app.command(epilog=undo.EXAMPLES)(undo.undo)
+app.command(epilog=forget.EXAMPLES)(forget.forget)
+app.command(epilog=pin.EXAMPLES)(pin.pin)
 app.command(epilog=stats.EXAMPLES)(stats.stats)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=reindex.EXAMPLES)(reindex.reindex)
+app.command(epilog=backup.EXAMPLES)(backup.backup)
+app.command(epilog=restore.EXAMPLES)(restore.restore)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.add_typer(profile.app, name="profile")
 app.add_typer(config.app, name="config")

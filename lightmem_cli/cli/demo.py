@@ -1,4 +1,4 @@
-"""`lightmem demo`: takes a small sample conversation through every stage, and shows each."""
+"""`lightmem demo`: takes a small sample conversation through every stage of its life, and shows each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = "When did Ines adopt Biscuit?"
 def demo(as_json: JsonOption = False) -> None:
     """Show every stage on a sample conversation.
 
-    It is taken in, made into facts, indexed and asked. Your own memory is not touched.
+    It is taken in, cut into topics, made into facts, merged, summarized and asked. Your own memory is not touched.
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.profiles import open_profile
@@ -39,6 +39,7 @@ def demo(as_json: JsonOption = False) -> None:
         messages, seconds = _ingest_sample(memory)
         if not as_json:
             _show_stages(memory, out, messages=messages, seconds=seconds)
+            _sleep(memory, out)
         _ask(memory, out, as_json=as_json)
 
 
@@ -56,6 +57,7 @@ def _ingest_sample(memory: Memory) -> tuple[int, float]:
 
 
 def _show_stages(memory: Memory, out: render.Renderer, *, messages: int, seconds: float) -> None:
+    """What ingest has made of the messages."""
     from lightmem_cli.records import Kind
 
     history = memory.history
@@ -63,11 +65,33 @@ def _show_stages(memory: Memory, out: render.Renderer, *, messages: int, seconds
     typer.echo(f"1. Journal: {messages} messages, kept word for word")
     for entry in history.entries.get(turns[:3]).values():
         typer.echo(f"   {out.entry_line(entry)}")
-    typer.echo(f"\n2. Extract: {len(facts)} facts that stand alone, each tied to its message and its day")
+    topics = history.segments.all()
+    typer.echo(f"\n2. Segment: {render.counted(len(topics), 'topic')}")
+    for topic in topics[:4]:
+        typer.echo(f"   {topic.first.id} to {topic.last.id}")
+    typer.echo(f"\n3. Extract: {len(facts)} facts that stand alone, each tied to its message and its day")
     dated = [entry for entry in history.entries.get(facts).values() if entry.happened]
     for entry in dated[:4]:
         typer.echo(f"   {out.entry_line(entry)}")
-    typer.echo(f"\n3. Index: {history.counts.vectors()} vectors, and the words of every entry ({seconds:.1f} s in all)")
+    typer.echo(f"\n4. Index: {history.counts.vectors()} vectors, and the words of every entry ({seconds:.1f} s in all)")
+
+
+def _sleep(memory: Memory, out: render.Renderer) -> None:
+    """What is done while nobody waits."""
+    from lightmem_cli.engine.consolidate import consolidate
+    from lightmem_cli.engine.summaries import Summary, summarize
+
+    done = consolidate(memory)
+    typer.echo(f"\n5. Update: {done.summary}")
+    for merge in done.merged:
+        typer.echo(f"   {merge.text}")
+        for dropped in merge.drop:
+            typer.echo(f"   = {dropped.text} ({dropped.why})")
+    written: list[Summary] = []
+    summarize(memory, tell=written.append)
+    typer.echo(f"\n6. Summarize: {render.counted(len(written), 'day')}, each in its own words")
+    if written:
+        typer.echo(f"   {out.entry_line(written[0].entry)}")
 
 
 def _ask(memory: Memory, out: render.Renderer, *, as_json: bool) -> None:
@@ -85,7 +109,7 @@ def _ask(memory: Memory, out: render.Renderer, *, as_json: bool) -> None:
     if as_json:
         render.as_json({"question": QUESTION} | answer_json(answer, recall, out))
         return
-    typer.echo(f"\n4. Ask: {QUESTION} ({milliseconds:.0f} ms)")
+    typer.echo(f"\n7. Ask: {QUESTION} ({milliseconds:.0f} ms)")
     for number, hit in enumerate(answer.citations[:3], start=1):
         typer.echo(f"   [{number}] {out.entry_line(hit.entry)}")
     source = answer.citations[0].entry.sources[0]

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice
+from lightmem_cli.cli.talk import notice, progress
 
-EXAMPLES = examples("lightmem doctor", "lightmem doctor --json | jq 'select(.well | not)'")
+if TYPE_CHECKING:
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.doctor import Finding
+
+EXAMPLES = examples(
+    "lightmem doctor",
+    "lightmem doctor --deep --profile work",
+    "lightmem doctor --deep --json | jq 'select(.mended or (.well | not))'",
+)
 
 
-def doctor(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Compare every row with what it follows from.")] = False,
+    profile: ProfileOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check a memory's parts, and mend them.
 
     History, pending work, the embedder and the indexes are checked against each other. What can be made again is made
     again; for the rest, the command that mends it is named. Exits with 0 when all is well.
+
+    With --deep, every entry is checked against its sources, its birth and its revisions, every message against its
+    turn, every topic against its neighbours, every vector against the text that is seen through it, and every row of
+    the indexes against history. Others may go on reading and writing.
     """
     from lightmem_cli.engine import Memory
-    from lightmem_cli.engine.care import doctor as examine
 
     with Memory(open_chosen(profile, home=home), notice=notice) as memory:
-        findings = examine(memory)
+        findings = _deep(memory) if deep else _quick(memory)
     for finding in findings:
         if as_json:
             render.as_json(asdict(finding))
@@ -33,3 +50,17 @@ def doctor(profile: ProfileOption = None, home: HomeOption = None, as_json: Json
     bad = [finding.exit_code for finding in findings if not finding.well]
     if bad:
         raise typer.Exit(min(bad))
+
+
+def _quick(memory: Memory) -> list[Finding]:
+    from lightmem_cli.engine.doctor import doctor as examine
+
+    return examine(memory)
+
+
+def _deep(memory: Memory) -> list[Finding]:
+    from lightmem_cli.engine.deep import deep as examine
+    from lightmem_cli.engine.deep import rows_of
+
+    with progress("checking", unit="rows", total=rows_of(memory)) as report:
+        return examine(memory, progress=report)

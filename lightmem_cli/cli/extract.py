@@ -13,6 +13,10 @@ from lightmem_cli.cli.talk import notice, progress
 from lightmem_cli.cli.transcripts import Transcripts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.pending import Done
     from lightmem_cli.profiles import Profile
 
 EXAMPLES = examples(
@@ -37,7 +41,7 @@ def extract(
     """Turn messages into facts.
 
     With FILE the facts are printed as JSON lines and nothing is remembered. Without, what the memory's messages still
-    wait for is done: facts, vectors and indexes.
+    wait for is done: facts, vectors, indexes and topics.
     """
     chosen = open_chosen(profile, home=home, overrides={"extract": {"use": use, "roles": roles}})
     if not files:
@@ -54,21 +58,33 @@ def extract(
 def _work_off(chosen: Profile, *, as_json: bool) -> None:
     """Do what the memory's messages still wait for."""
     from lightmem_cli.engine import Memory
-    from lightmem_cli.engine.pending import work_off
 
-    extracted = born = embedded = 0
+    extracted = born = embedded = topics = 0
     with Memory(chosen, notice=notice) as memory:
-        with progress("working off", unit="items") as report, memory.run("extract") as run:
-            for done in work_off(memory, run=run):
+        with memory.run("extract") as run:
+            for done in working_off(memory, run=run):
                 extracted, born, embedded = extracted + done.extracted, born + done.born, embedded + done.embedded
-                report(extracted + embedded)
+                topics += len(done.topics)
         quarantined = memory.history.work.quarantined()
     if as_json:
-        done_all = {"messages": extracted, "facts": born, "embedded": embedded, "quarantined": len(quarantined)}
-        render.as_json(done_all)
-    elif extracted + embedded == 0:
+        counts = {"messages": extracted, "facts": born, "embedded": embedded, "topics": topics}
+        render.as_json({**counts, "quarantined": len(quarantined)})
+    elif not extracted + embedded + topics:
         notice("nothing was waiting")
     else:
+        ended = f", {render.counted(topics, 'topic')}" if topics else ""
         parts = (render.counted(extracted, "message"), render.counted(born, "fact"))
-        notice(f"{', '.join(parts)}, {embedded:,} embedded")
+        notice(f"{', '.join(parts)}, {embedded:,} embedded{ended}")
     tell_quarantined(quarantined)
+
+
+def working_off(memory: Memory, *, run: int) -> Iterator[Done]:
+    """Do a memory's pending work with a bar; what comes of it, step by step."""
+    from lightmem_cli.engine.pending import work_off
+
+    steps = 0
+    with progress("working off", unit="items") as report:
+        for done in work_off(memory, run=run):
+            steps += done.extracted + done.embedded
+            report(steps)
+            yield done

@@ -27,6 +27,7 @@ EXAMPLES = examples(
     "cat chat.jsonl | lightmem ingest - --conversation family",
     "lightmem ingest logs/*.jsonl --on-error skip --rejects bad.jsonl",
     "tail -f live.jsonl | lightmem ingest -",
+    "lightmem ingest turn.jsonl --keep-open      # from a hook: the talk goes on",
 )
 
 
@@ -46,15 +47,18 @@ def ingest(
     journal_only: Annotated[
         bool, typer.Option("--journal-only", help="Only keep the messages; `lightmem extract` does the rest.")
     ] = False,
+    keep_open: Annotated[
+        bool, typer.Option("--keep-open", help="Do not end the last topic: more of the session is to come.")
+    ] = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep a conversation and make it findable.
 
-    Every message is kept word for word, then its facts are made, then both are indexed. The same transcript twice adds
-    nothing; a grown one adds only its tail. Input is one JSON object a line with content and, where known, role,
-    speaker, timestamp, session, conversation, id and image_caption.
+    Every message is kept word for word, then its facts are made, both are indexed, and topics are cut. The same
+    transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with content and,
+    where known, role, speaker, timestamp, session, conversation, id and image_caption.
     """
     from lightmem_cli.engine.ingest import HowToIngest
 
@@ -66,6 +70,7 @@ def ingest(
         on_conflict=on_conflict,
         on_error=on_error,
         journal_only=journal_only,
+        keep_open=keep_open,
     )
     total, quarantined = _take(chosen, how, Transcripts(files), rejects=rejects, format=format)
     if as_json:
@@ -160,6 +165,8 @@ class _Rejects:
 def _summary(total: Ingested) -> str:
     """What was taken in, in one line for a person."""
     parts = [render.counted(total.messages, "new message"), render.counted(total.facts, "fact")]
+    if total.topics:
+        parts.append(render.counted(total.topics, "topic"))
     extras = {"known already": total.known, "replaced": total.replaced, "rejected": total.rejected}
     extras["without content"] = total.skipped
     return ", ".join([*parts, *(f"{count:,} {what}" for what, count in extras.items() if count)])

@@ -52,4 +52,7 @@ def confirm(question: str, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError("there is no terminal to ask on", hint="add --yes to do it without asking")
-    return typer.confirm(question, err=True)
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-C and Ctrl-D alike: 130, not 1
+        raise KeyboardInterrupt from None

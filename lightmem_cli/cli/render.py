@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:  # `lightmem --help` reads this module
-    from lightmem_cli.records import Entry, Hit, Message, MessageKey, TimeRange
+    from lightmem_cli.records import Entry, Hit, Message, MessageKey, Row, TimeRange
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -47,10 +48,11 @@ class Renderer:
     def entry_line(self, entry: Entry) -> str:
         """An entry in the reference's form: time, weekday, speaker and text, on one line."""
         happened = f" ({span(entry.happened)})" if entry.happened else ""
-        speaker = one_line(entry.speaker or entry.kind)
+        speaker = one_line(entry.speaker or "")
         text = self._cut(one_line(entry.text).removeprefix(f"{speaker}: "))  # some facts begin with it, to stand alone
-        kind = "" if entry.kind == "turn" else f" [{entry.kind}]"  # not the words that were said
-        return f"{self._said(entry.said_at)} {speaker}{kind}: {text}{happened}"
+        kind = "" if entry.kind == "turn" else f"[{entry.kind}]"  # not the words that were said
+        who = " ".join(part for part in (speaker, kind) if part)
+        return f"{self._said(entry.said_at)} {who}: {text}{happened}"
 
     def message_line(self, message: Message) -> str:
         caption = f" [{one_line(message.image_caption)}]" if message.image_caption else ""
@@ -106,6 +108,33 @@ class Renderer:
             "content": message.content,
             "image_caption": message.image_caption,
         }
+
+    def row_json(self, row: Row, **added: object) -> str:
+        """The JSON object that a row was read from, as it was written, with `added` at its end; all on one line.
+
+        A row that has no such object is printed with the fields of its own.
+        """
+        if not row.raw:
+            return json.dumps(self._fields(row) | added, ensure_ascii=False)
+        given = row.raw.decode("utf-8").lstrip("\ufeff").strip()
+        if any(f'"{name}"' in given for name in added):
+            return json.dumps(json.loads(given) | added, ensure_ascii=False)
+        joined = re.sub(r"\s*[\r\n]\s*", " ", given)  # in a JSON string both are escaped
+        return f"{joined.removesuffix('}').rstrip()}, {json.dumps(added, ensure_ascii=False)[1:]}"
+
+    def _fields(self, row: Row) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "conversation": row.conversation,
+            "session": row.session,
+            "id": row.id,
+            "timestamp": self.time(row.said_at),
+            "role": row.role.value,
+            "speaker": row.speaker,
+            "content": row.content,
+            "image_caption": row.image_caption,
+            "agent": row.agent,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
     def _cut(self, text: str) -> str:
         if self.longest is None or len(text) <= self.longest:

@@ -1,10 +1,11 @@
-"""`lightmem stats`: counts what a memory holds, and draws it over time."""
+"""`lightmem stats`: counts what a memory holds, and draws who spoke and when."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,46 +16,67 @@ from lightmem_cli.cli.talk import notice
 if TYPE_CHECKING:
     from lightmem_cli.store.history.counts import Day
 
-EXAMPLES = examples("lightmem stats", "lightmem stats --json | jq .entries")
-_WIDTH = 60  # columns of the chart
+EXAMPLES = examples("lightmem stats", "lightmem stats --json | jq .entries", "watch lightmem stats -p work")
+_WIDTH = 100  # columns of the charts, at most
+_VOICES = 5
 
 
 def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Count what a memory holds.
 
-    Messages, entries by kind and state, pending work and disk; on a terminal, over time.
+    Messages, topics, entries by kind and state, pending work and disk; on a terminal, who spoke and when.
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import stats as count
 
     with Memory(open_chosen(profile, home=home), notice=notice) as memory:
         counted = count(memory)
-        days = memory.history.counts.days()
-        places = (memory.history.counts.conversations(), memory.history.counts.sessions())
-    if as_json:
-        render.as_json(counted)
-        return
-    in_places = (render.counted(places[0], "conversation"), render.counted(places[1], "session"))
-    typer.echo(f"messages     {counted['messages']:>9,}  in {', '.join(in_places)}")
-    entries = counted["entries"]
-    assert isinstance(entries, Mapping)
-    for kind, states in entries.items():
+        if as_json:
+            render.as_json(counted)
+            return
+        counts = memory.history.counts
+        places = render.counted(counts.conversations(), "conversation"), render.counted(counts.sessions(), "session")
+        days, voices = counts.days(), counts.voices(limit=_VOICES)
+    for line in _totals(counted, in_places=", ".join(places)):
+        typer.echo(line)
+    if sys.stdout.isatty() and counted["messages"]:
+        width = min(_WIDTH, shutil.get_terminal_size().columns - 40)
+        for line in (*_spoken(voices, width=width), *_over_time(days, width=width)):
+            typer.echo(line)
+
+
+def _totals(counted: Mapping[str, Any], *, in_places: str) -> Iterator[str]:
+    yield _total("messages", counted["messages"], f"in {in_places}")
+    if counted["forgotten"]:
+        yield _total("forgotten", counted["forgotten"], "of these messages (lightmem log)")
+    yield _total("topics", counted["segments"])
+    for kind, states in counted["entries"].items():
         aside = ", ".join(f"{count:,} {state}" for state, count in states.items() if state != "active")
-        typer.echo(f"{kind + 's':<12} {states.get('active', 0):>9,}{'  and ' + aside if aside else ''}")
-    pending = counted["pending"]
-    assert isinstance(pending, Mapping)
-    for stage, waiting in pending.items():
-        typer.echo(f"to {stage:<9} {waiting:>9,}  (lightmem extract)")
+        name = {"summary": "summaries"}.get(kind, f"{kind}s")
+        yield _total(name, states.get("active", 0), f"and {aside}" if aside else "")
+    if counted["pinned"]:
+        yield _total("pinned", counted["pinned"], "(lightmem pin)")
+    for stage, waiting in counted["pending"].items():
+        yield _total(f"to {stage}", waiting, "(lightmem extract)")
     if counted["quarantined"]:
-        typer.echo(f"quarantined  {counted['quarantined']:>9,}  (lightmem doctor)")
-    disk = counted["disk_bytes"]
-    assert isinstance(disk, int)
-    typer.echo(f"disk         {disk / 1e6:>9,.1f}  MB")
-    if sys.stdout.isatty() and days:
-        _draw(days)
+        yield _total("quarantined", counted["quarantined"], "(lightmem doctor)")
+    yield f"{'disk':<12} {counted['disk_bytes'] / 1e6:>9,.1f}  MB"
 
 
-def _draw(days: Sequence[Day]) -> None:
+def _total(name: str, count: int, remark: str = "") -> str:
+    return f"{name:<12} {count:>9,}  {remark}".rstrip()
+
+
+def _spoken(voices: Sequence[tuple[str, int]], *, width: int) -> Iterator[str]:
+    """Who says most: a bar each."""
+    yield ""
+    most = max(count for _, count in voices)
+    for voice, count in voices:
+        name = render.one_line(voice)
+        yield f"{name[:16]:<16} {'█' * max(1, round(width * count / most))} {count:,}"
+
+
+def _over_time(days: Sequence[Day], *, width: int) -> Iterator[str]:
     """Messages and entries over time, as two rows of bars from the first day to the last."""
     from datetime import date
 
@@ -63,13 +85,13 @@ def _draw(days: Sequence[Day]) -> None:
         return
     first, last = dated[0][0], dated[-1][0]
     span = (last - first).days + 1
-    columns = min(_WIDTH, span)
+    columns = max(1, min(width, span))
     messages, entries = [0] * columns, [0] * columns
     for day, counted in dated:
         column = (day - first).days * columns // span
         messages[column] += counted.messages
         entries[column] += counted.entries
-    typer.echo()
-    typer.echo(f"messages {render.bars(messages)} at most {max(messages):,} a column")
-    typer.echo(f"entries  {render.bars(entries)} at most {max(entries):,} a column")
-    typer.echo(f"         {first} to {last}, a column is {render.counted(-(-span // columns), 'day')}")
+    yield ""
+    yield f"{'messages':<16} {render.bars(messages)} at most {max(messages):,} a column"
+    yield f"{'entries':<16} {render.bars(entries)} at most {max(entries):,} a column"
+    yield f"{'':<16} {first} to {last}, a column is {render.counted(-(-span // columns), 'day')}"

@@ -32,13 +32,15 @@ def tell_nothing_found(memory: Memory, where: Filter) -> None:
 
 
 @contextmanager
-def progress(label: str, *, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar that shows how far `label` is, on a terminal only.
+def progress(
+    label: str, *, unit: str, total: int | None = None, beside_output: bool = False
+) -> Iterator[Callable[..., None]]:
+    """A bar that shows how far `label` is, on a terminal only; `beside_output`: not where stdout goes there meanwhile.
 
     Call what it yields with the number of `unit`s done so far and, where that is not what `total` counts, with `at`,
     the part of `total` that is behind.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or (beside_output and sys.stdout.isatty()):
         yield lambda done, at=None: None
         return
     from rich.console import Console

@@ -51,18 +51,18 @@ class Transcripts:
         return self._behind + (self._current.tell() if self._current is not None else 0)
 
     def read(
-        self, settings: Settings, *, format: Literal["auto", "jsonl", "json"] = "auto"
+        self, settings: Settings, *, format: Literal["auto", "jsonl", "json"] = "auto", keep_raw: bool = False
     ) -> Iterator[Iterator[list[Item]]]:
-        """One transcript after the other, each as batches of its items."""
+        """One transcript after the other, each as batches of its items; `keep_raw`: see `read_transcript`."""
         from lightmem_cli.transcript import read_transcript
 
         zone = settings.transcript.zone
         for name in self._names:
             if name == "-":
-                yield read_transcript(sys.stdin.buffer, name="stdin", zone=zone, format=format)
+                yield read_transcript(sys.stdin.buffer, name="stdin", zone=zone, format=format, keep_raw=keep_raw)
                 continue
             with _opened(name) as self._current:
-                yield read_transcript(self._current, name=name, zone=zone, format=format)
+                yield read_transcript(self._current, name=name, zone=zone, format=format, keep_raw=keep_raw)
                 self._behind += self._current.tell()
             self._current = None
 

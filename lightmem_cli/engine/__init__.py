@@ -10,9 +10,10 @@ from functools import cached_property
 from types import TracebackType
 
 from lightmem_cli.engine.indexes import Indexes
-from lightmem_cli.errors import LightmemError, SpaceMismatch
+from lightmem_cli.errors import LightmemError, ProfileBusy, SpaceMismatch, StoreError
 from lightmem_cli.profiles import Profile
-from lightmem_cli.protocols import Embedder, Extractor, Progress
+from lightmem_cli.profiles.settings import Settings
+from lightmem_cli.protocols import Embedder, Extractor, Progress, Segmenter
 from lightmem_cli.records import Space
 from lightmem_cli.store.history import History
 
@@ -29,21 +30,12 @@ class Memory:
         self.settings = profile.settings
         self.notice = notice
         self.history = History(profile.folder / "history.db")
+        self.looked_at: dict[tuple[str, str], int] = {}  # the open turns of each session, when they were last looked at
         self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
 
     @cached_property
     def embedder(self) -> Embedder:
-        from lightmem_cli.embed import open_embedder
-
-        embed = self.settings.embed
-        return open_embedder(
-            embed.use,
-            model=embed.model,
-            device=embed.device,
-            precision=embed.precision,
-            workers=embed.workers or None,
-            progress=self.notice,
-        )
+        return embedder_of(self.settings, notice=self.notice)
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -51,6 +43,14 @@ class Memory:
 
         extract = self.settings.extract
         return open_extractor(extract.use, roles=extract.roles, threshold=extract.threshold)
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        from lightmem_cli.segment import open_segmenter
+
+        use = self.settings.segment.use
+        assert use != "none", "a profile that cuts no topics has no segmenter"
+        return open_segmenter(use)
 
     def space(self) -> tuple[int, Space]:
         """The profile's vector space with history's integer; it becomes the active one if there is none.
@@ -81,6 +81,8 @@ class Memory:
             self.history.work.reopen()
         outcome = "interrupted"
         try:
+            if command != "purge":
+                self._finish_purge()
             yield run
             outcome = "done"
         except LightmemError as error:
@@ -90,6 +92,19 @@ class Memory:
             with self.history.transaction():
                 self.history.work.release()
                 self.history.runs.end(run, outcome)
+
+    def _finish_purge(self) -> None:
+        """Scrub from the disk what a purge that was cut short left there, unless another process is at work."""
+        if self.history.purge.unfinished() is None or self.history.work.owners():
+            return
+        from lightmem_cli.engine.purge import scrub
+
+        self.notice("finishing a purge that was cut short")
+        try:
+            with self.history.impatient():
+                scrub(self)
+        except (ProfileBusy, StoreError) as reason:
+            self.notice(f"{reason.message} (the next command that writes tries again)")
 
     def close(self) -> None:
         self.indexes.close()
@@ -104,6 +119,21 @@ class Memory:
         self.close()
         if isinstance(error, sqlite3.Error):  # a read outside a transaction met a damaged or locked file
             raise self.history.explained(error) from error
+
+
+def embedder_of(settings: Settings, *, notice: Progress) -> Embedder:
+    """Open the embedder that a profile names."""
+    from lightmem_cli.embed import open_embedder
+
+    embed = settings.embed
+    return open_embedder(
+        embed.use,
+        model=embed.model,
+        device=embed.device,
+        precision=embed.precision,
+        workers=embed.workers or None,
+        progress=notice,
+    )
 
 
 def _named(space: Space) -> str:

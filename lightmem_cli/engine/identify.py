@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from lightmem_cli.records import Message, MessageKey, Row, message_id, row_text, session_name
+from lightmem_cli.records import Message, MessageKey, Role, Row, message_id, row_text, session_name
 from lightmem_cli.store.history.messages import IdentifiedBy
 
 
@@ -73,31 +73,69 @@ class Identifier:
         return Identified(_message(row, MessageKey(conversation, session, id)), "order")
 
 
+_Said: TypeAlias = tuple[str, str | None, str]  # role, speaker and text
+
+
 class _Order:
-    """The rows of one session that have neither id nor time."""
+    """The rows of one session that have neither id nor time.
+
+    Of a purged message nothing is left but an id that its words gave it. Its place takes any row, as the others tell
+    whether this is the same transcript; where there are no others, the row must have the words that the id is made of.
+    """
 
     def __init__(self, journalled: list[Message], *, append: bool) -> None:
         self._journalled = journalled
         self._next = len(journalled) if append else 0
-        self._seen: defaultdict[tuple[str, str | None, str], int] = defaultdict(int)
-        for message in journalled:
-            self._seen[_said(message)] += 1
+        self._taken = {message.id for message in journalled}
+        self._purged = _purged(journalled)
+        self._seen = Counter(_said(message) for message in journalled)
+        self._given: Counter[_Said] = Counter()
 
     def id_of(self, row: Row, session: str) -> str:
         place, self._next = self._next, self._next + 1
-        if place < len(self._journalled):
-            if _said(self._journalled[place]) != _said(row):
-                raise NotAContinuation(
-                    f"message {place + 1} of session {session!r} is journalled with other words, and this row has "
-                    "neither id nor time to tell it by (--append takes such rows as new)"
-                )
-            return self._journalled[place].id
-        self._seen[_said(row)] += 1
-        return message_id(row, session, occurrence=self._seen[_said(row)])
+        self._given[_said(row)] += 1
+        if place >= len(self._journalled):
+            return self._new_id(row, session)
+        id = self._journalled[place].id
+        if not self._fits(row, place, session):
+            how = "was purged, and said something else," if id in self._purged else "is journalled with other words,"
+            raise NotAContinuation(
+                f"message {place + 1} of session {session!r} {how} and this row has "
+                "neither id nor time to tell it by (--append takes such rows as new)"
+            )
+        return id
+
+    def _fits(self, row: Row, place: int, session: str) -> bool:
+        known = self._journalled[place]
+        if known.id not in self._purged:
+            return _said(known) == _said(row)
+        if len(self._purged) < len(self._journalled):
+            return True
+        return message_id(row, session, occurrence=self._given[_said(row)]) == known.id
+
+    def _new_id(self, row: Row, session: str) -> str:
+        """The id of a row that was not there before; one that a purged message had is not given again."""
+        while True:
+            self._seen[_said(row)] += 1
+            id = message_id(row, session, occurrence=self._seen[_said(row)])
+            if id not in self._taken:
+                return id
 
 
-def _said(row: Row | Message) -> tuple[str, str | None, str]:
+def _said(row: Row | Message) -> _Said:
     return (row.role.value, row.speaker, row_text(row))
+
+
+def _purged(journalled: list[Message]) -> set[str]:
+    """The ids of those that say nothing and whose ids are not those of messages that say nothing."""
+    empty = [message for message in journalled if not row_text(message) and not message.speaker]
+    counted: Counter[Role] = Counter()
+    of_nothing: set[str] = set()
+    for message in empty:
+        counted[message.role] += 1
+        row = Row(content="", role=message.role)
+        of_nothing.add(message_id(row, message.session, occurrence=counted[message.role]))
+    return {message.id for message in empty} - of_nothing
 
 
 def _message(row: Row, key: MessageKey) -> Message:

@@ -14,7 +14,7 @@ from lightmem_cli.language.words import REVISION, analyze
 from lightmem_cli.profiles import Profile
 from lightmem_cli.protocols import Document, Progress, VectorIndex, WordIndex
 from lightmem_cli.records import Entry, Space
-from lightmem_cli.store.files import IndexBroken, new_file, private_folder, read_object
+from lightmem_cli.store.files import IndexBroken, new_file, private_folder, read_object, storing
 from lightmem_cli.store.history import History
 from lightmem_cli.store.vectors import open_vectors
 from lightmem_cli.store.words import open_words
@@ -99,6 +99,15 @@ class Indexes:
             if space is not None:
                 self._vectors = (space[1], self._open_vectors(space[1], anew=True))
                 self._take_vectors(*space)
+
+    def erase(self) -> None:
+        """Remove every derived file, those of other backends, spaces and generations included."""
+        with self._lock():
+            self.close()
+            for folder in (self._words_folder, self._profile.folder / "vectors"):
+                if folder.exists():
+                    with storing(folder):
+                        shutil.rmtree(folder)
 
     def build_vectors(self, space: tuple[int, Space]) -> None:
         """Make the index of one space anew; those of other spaces stay as they are beside it."""

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.consolidate import after_ingest
 from lightmem_cli.engine.identify import Identifier
 from lightmem_cli.engine.journal import OnConflict, journal
 from lightmem_cli.engine.pending import Done, work_off
+from lightmem_cli.engine.topics import ask_to_close
 from lightmem_cli.errors import InputError
 from lightmem_cli.records import Row
 from lightmem_cli.transcript import BadLine, Item, Skipped
@@ -20,7 +22,7 @@ OnError: TypeAlias = Literal["stop", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a transcript came to: messages by what became of them, facts born, entries embedded.
+    """What a transcript came to: messages by what became of them, facts born, entries embedded, topics that ended.
 
     `messages` are new, `known` were there already, `rejected` could not be read, `skipped` hold nothing by design.
     """
@@ -32,11 +34,15 @@ class Ingested:
     skipped: int = 0
     facts: int = 0
     embedded: int = 0
+    topics: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HowToIngest:
-    """The choices of one ingest. `conversation` and `session` name what rows leave unnamed."""
+    """The choices of one ingest. `conversation` and `session` name what rows leave unnamed.
+
+    With `keep_open` the last topic of a session does not end with the transcript.
+    """
 
     conversation: str | None = None
     session: str | None = None
@@ -44,6 +50,7 @@ class HowToIngest:
     on_conflict: OnConflict = "refuse"
     on_error: OnError = "stop"
     journal_only: bool = False
+    keep_open: bool = False
 
 
 def ingest(
@@ -71,8 +78,9 @@ def ingest(
                 session=how.session,
                 append=how.append,
             )
+            ends: dict[tuple[str, str], tuple[int, int]] = {}
             for batch in batches:
-                total, bad = _take(memory, batch, identifier, how, run=run, total=total)
+                total, bad = _take(memory, batch, identifier, how, run=run, total=total, ends=ends)
                 progress(total)
                 for line in bad if how.on_error == "skip" else ():
                     reject(line)
@@ -85,19 +93,29 @@ def ingest(
                         f"{bad[0].origin}: {bad[0].reason}",
                         hint="mend the line and run again, or pass --on-error skip",
                     )
+            if not how.keep_open:  # nor where it broke off: what follows may belong to the same topic
+                ask_to_close(memory.history, ends)
         if how.journal_only:
             memory.indexes.catch_up(space=None)
         else:
             for done in work_off(memory, run=run):  # also what an earlier run, cut short, left behind
                 total = _plus(total, done)
                 progress(total)
+    after_ingest(memory, journal_only=how.journal_only)
     return total
 
 
 def _take(
-    memory: Memory, batch: Sequence[Item], identifier: Identifier, how: HowToIngest, *, run: int, total: Ingested
+    memory: Memory,
+    batch: Sequence[Item],
+    identifier: Identifier,
+    how: HowToIngest,
+    *,
+    run: int,
+    total: Ingested,
+    ends: dict[tuple[str, str], tuple[int, int]],
 ) -> tuple[Ingested, list[BadLine]]:
-    """Journal one batch, in order, and say which of its lines were bad."""
+    """Journal one batch, in order, note how far it reaches in each session, and say which of its lines were bad."""
     stop = how.on_error == "stop"
     bad: list[BadLine] = []
     rows: list[Row] = []
@@ -113,6 +131,8 @@ def _take(
                 if stop:
                     break
     journalled = journal(memory.history, rows, identifier, run=run, on_conflict=how.on_conflict, stop=stop)
+    for place, end in journalled.ends.items():
+        ends[place] = max(end, ends.get(place, end))
     refused = [_refused(row, reason) for row, reason in journalled.refused]
     bad = refused + bad if not (stop and refused) else refused  # a refused row came before the bad line
     return (
@@ -130,7 +150,9 @@ def _take(
 
 def _refused(row: Row, reason: str) -> BadLine:
     """A row that could be read and not be journalled, as a line that can be mended and ingested again."""
-    fields = {field: value for field, value in asdict(row).items() if value is not None and field != "origin"}
+    fields = {
+        field: value for field, value in asdict(row).items() if value is not None and field not in ("origin", "raw")
+    }
     if row.said_at is not None:
         fields["timestamp"] = row.said_at.isoformat()
         del fields["said_at"]
@@ -138,4 +160,9 @@ def _refused(row: Row, reason: str) -> BadLine:
 
 
 def _plus(total: Ingested, done: Done) -> Ingested:
-    return replace(total, facts=total.facts + done.born, embedded=total.embedded + done.embedded)
+    return replace(
+        total,
+        facts=total.facts + done.born,
+        embedded=total.embedded + done.embedded,
+        topics=total.topics + len(done.topics),
+    )

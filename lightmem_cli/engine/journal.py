@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from lightmem_cli.engine.forget import unsay
 from lightmem_cli.engine.identify import Identified, Identifier, NotAContinuation
+from lightmem_cli.engine.revise import embed_anew, revise
 from lightmem_cli.records import Entry, Kind, Message, Row, State, entry_id, row_text
 from lightmem_cli.store.history import History
 from lightmem_cli.transcript.redact import redact
@@ -16,12 +18,16 @@ OnConflict: TypeAlias = Literal["refuse", "replace"]
 
 @dataclass(frozen=True, slots=True)
 class Journalled:
-    """What became of some rows: how many were new, known already and replaced; and the rows refused, with reasons."""
+    """What became of some rows: how many were new, known already and replaced; and the rows refused, with reasons.
+
+    `ends` has, by (conversation, session), the position and integer of the message furthest on among all the others.
+    """
 
     new: int
     known: int
     replaced: int
     refused: list[tuple[Row, str]]
+    ends: dict[tuple[str, str], tuple[int, int]]
 
 
 def journal(
@@ -30,40 +36,47 @@ def journal(
     """Commit `rows` in one transaction, up to the first refused one if `stop`."""
     counts = {"new": 0, "known": 0, "replaced": 0}
     refused: list[tuple[Row, str]] = []
+    ends: dict[tuple[str, str], tuple[int, int]] = {}
     with history.transaction():
         for row in rows:
             try:
                 identified = identifier.settle(redact(row))
-                counts[_take(history, identified, run=run, on_conflict=on_conflict)] += 1
+                became, position, id = _take(history, identified, run=run, on_conflict=on_conflict)
+                counts[became] += 1
+                conversation, session, _ = identified.message.key
+                known = ends.get((conversation, session))
+                ends[conversation, session] = max((position, id), known or (position, id))
             except (NotAContinuation, _OtherWords) as refusal:
                 refused.append((row, str(refusal)))
                 if stop:
                     break
-    return Journalled(refused=refused, **counts)
+    return Journalled(refused=refused, ends=ends, **counts)
 
 
 class _OtherWords(ValueError):
     """The same identity came with different text."""
 
 
-def _take(history: History, identified: Identified, *, run: int, on_conflict: OnConflict) -> str:
+def _take(history: History, identified: Identified, *, run: int, on_conflict: OnConflict) -> tuple[str, int, int]:
+    """Journal one message; what became of it, its position in its session, and history's integer for it."""
     message = identified.message
     found = history.messages.find(message.key)
     if found is None:
         message = replace(message, position=history.messages.next_position(message.conversation, message.session))
         id = history.messages.add(message, identified_by=identified.by, run=run)
         _remember(history, id, message, run=run)
-        return "new"
+        history.work.add("segment", [id])  # a blank one, too: topics leave out no message
+        return "new", message.position, id
     id, known = found
-    if row_text(known) == row_text(message):
-        return "known"
+    if row_text(known) == row_text(message) or history.purge.is_purged(id):
+        return "known", known.position, id  # what was purged does not come back, whatever it says now
     if on_conflict == "refuse":
         raise _OtherWords(
             f"message {message.id!r} of session {message.session!r} is journalled with other words "
             "(--on-conflict replace makes this a revision)"
         )
     _revise(history, id, replace(message, position=known.position), run=run)
-    return "replaced"
+    return "replaced", known.position, id
 
 
 def turn_of(message: Message) -> Entry:
@@ -96,19 +109,21 @@ def _remember(history: History, id: int, message: Message, *, run: int) -> None:
 def _revise(history: History, id: int, message: Message, *, run: int) -> None:
     """Replace what a message says: its turn is revised, and what rested on the old words is supported no more.
 
-    Extraction supports again what the new words say too.
+    Extraction supports again what the new words say too; of a forgotten message, which stays hidden, it makes nothing.
     """
     history.messages.replace(id, message)
     reason = f"message {message.id} was replaced"
+    step = history.revisions.new_step()
     entries = history.entries.get(history.entries.of_message(id))
-    for entry, old in entries.items():
-        after = _revised_turn(old, message) if old.kind is Kind.TURN else replace(old, state=_unsupported(old.state))
+    turns = {entry: old for entry, old in entries.items() if old.kind is Kind.TURN}
+    for entry, old in turns.items():
+        after = _revised_turn(old, message)
         if after != old:
-            history.entries.revise(entry, after, run=run, reason=reason)
-        if old.kind is Kind.TURN:
-            history.vectors.forget_views(entry)
-            history.work.add("embed", [entry])
-    if any(old.kind is Kind.TURN for old in entries.values()):
+            revise(history, entry, after, run=run, reason=reason, step=step)
+        embed_anew(history, entry)  # another speaker makes other statements of the same text
+    others = {entry: old for entry, old in entries.items() if entry not in turns}
+    unsay(history, id, others, run=run, reason=reason, step=step)
+    if turns:
         history.work.add("extract", [id])
     else:
         _remember(history, id, message, run=run)

@@ -56,7 +56,8 @@ class Compress(Table):
 
 
 class Segment(Table):
-    use: Literal["none"] = "none"
+    use: Literal["none", "similarity"] = "similarity"
+    silence_minutes: Annotated[float, Field(gt=0)] = 60  # between two messages; a longer one always ends the topic
 
 
 class Extract(Table):
@@ -83,6 +84,16 @@ class Store(Table):
     language: Annotated[str, AfterValidator(_stemmed_language)] = "english"  # whose word endings are cut off
 
 
+class Update(Table):
+    when: Literal["offline", "online"] = "offline"  # at `lightmem update`, or also at the end of every ingest
+    threshold: Share = 0.87  # the cosine from which two facts may say the same
+
+
+class Summarize(Table):
+    window: Literal["session", "day", "week", "month"] = "day"
+    sentences: Annotated[int, Field(ge=1, le=100)] = 6  # of a summary, at most
+
+
 class Retrieve(Table):
     strategy: Literal["hybrid", "vectors", "words"] = "hybrid"
     limit: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -99,4 +110,6 @@ class Settings(Table):
     llm: Llm = Llm()
     embed: Embed = Embed()
     store: Store = Store()
+    update: Update = Update()
+    summarize: Summarize = Summarize()
     retrieve: Retrieve = Retrieve()

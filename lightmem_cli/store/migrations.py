@@ -95,7 +95,32 @@ def m001_initial(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO profile VALUES ('uuid', ?)", (uuid.uuid4().hex,))
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial]
+_LOOKING_BACK = """
+ALTER TABLE sources ADD COLUMN born INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE messages ADD COLUMN purged INTEGER REFERENCES runs;
+ALTER TABLE revisions ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE revisions ADD COLUMN undoes INTEGER REFERENCES revisions;
+UPDATE revisions SET step = id;
+CREATE INDEX revisions_by_step ON revisions (step);
+CREATE INDEX revisions_undoing ON revisions (undoes) WHERE undoes IS NOT NULL;
+CREATE INDEX entries_by_run ON entries (run, kind);
+CREATE INDEX entries_by_day ON entries (conversation, said_epoch);
+CREATE INDEX entries_pinned ON entries (id) WHERE pinned = 1;
+CREATE INDEX messages_by_name ON messages (name);
+CREATE INDEX segments_by_place ON segments (conversation, session);
+INSERT INTO jobs (stage, item) SELECT 'segment', id FROM messages ORDER BY id;
+INSERT INTO jobs (stage, item) SELECT 'close', id FROM messages m WHERE position =
+  (SELECT max(position) FROM messages n WHERE n.conversation = m.conversation AND n.session = m.session);
+"""
+
+
+def m002_looking_back(connection: sqlite3.Connection) -> None:
+    """What an entry rested on at birth, revisions that belong together, erased messages, and topics to be cut."""
+    for statement in _LOOKING_BACK.split(";\n"):
+        connection.execute(statement)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

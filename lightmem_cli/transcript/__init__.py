@@ -21,11 +21,14 @@ _CHUNK = 64 * 1024  # bytes
 _HEAD = 1024 * 1024  # bytes looked at, at most, to tell one format from another
 
 
-def read_transcript(stream: BinaryIO, *, name: str, zone: tzinfo, format: Format = "auto") -> Iterator[list[Item]]:
+def read_transcript(
+    stream: BinaryIO, *, name: str, zone: tzinfo, format: Format = "auto", keep_raw: bool = False
+) -> Iterator[list[Item]]:
     """Read a binary stream in batches: of some 64 KiB from a file, of the lines that have arrived from a pipe.
 
     A place that cannot be read is a BadLine among the rows, in order, so that the caller decides whether to stop there.
     `name` begins every origin; `zone` is where times without an offset belong. Only the stream itself may raise.
+    `keep_raw` gives messages from inside a session a `raw` too; where a message is an object of its own it is free.
     """
     chunks = _chunks(stream)
     head, detected = _detect(chunks)
@@ -33,9 +36,9 @@ def read_transcript(stream: BinaryIO, *, name: str, zone: tzinfo, format: Format
     form = detected if format == "auto" or detected == "utf-16" else format
     match form:
         case "jsonl":
-            yield from read_lines(chunks, name=name, zone=zone)
+            yield from read_lines(chunks, name=name, zone=zone, keep_raw=keep_raw)
         case "json":
-            yield from read_document(chunks, name=name, zone=zone)
+            yield from read_document(chunks, name=name, zone=zone, keep_raw=keep_raw)
         case "utf-16":
             reason = "this is UTF-16 text, not UTF-8; convert it first: iconv -f UTF-16 -t UTF-8"
             yield [BadLine(origin=f"{name}:1", reason=reason, raw=head.partition(b"\n")[0][:RAW_LIMIT])]

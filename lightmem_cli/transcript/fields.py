@@ -35,17 +35,17 @@ _ROLES = {
 _INSIDE_MESSAGE = ("role", "content", "name", "tool_calls")
 
 
-def read_value(value: object, *, origin: str, raw: bytes, zone: tzinfo) -> Iterator[Item]:
+def read_value(value: object, *, origin: str, raw: bytes, zone: tzinfo, keep_raw: bool = False) -> Iterator[Item]:
     """Read one JSON value of a transcript; what cannot be read comes as BadLine, never as an exception.
 
     A session yields its messages one by one. A bad one among them comes with a `raw` of its own that can be mended and
-    ingested by itself: the message with what it inherits from its session.
+    ingested by itself: the message with what it inherits from its session. So does every one where `keep_raw`.
     """
     try:
         if not isinstance(value, dict):
             raise Unreadable(f"a message must be a JSON object, not {kind_of(value)}")
         if "messages" not in value:
-            yield _read_message(value, origin=origin, zone=zone)
+            yield _read_message(value, origin=origin, raw=raw, zone=zone)
             return
         messages, inherited = _open_session(value, zone=zone)
     except (Unreadable, RecursionError) as error:
@@ -55,7 +55,8 @@ def read_value(value: object, *, origin: str, raw: bytes, zone: tzinfo) -> Itera
         whole = message
         try:
             whole = _inherit(message, inherited)
-            yield _read_message(whole, origin=origin, zone=zone)
+            kept = _dump(whole, otherwise=b"") if keep_raw else b""
+            yield _read_message(whole, origin=origin, raw=kept, zone=zone)
         except (Unreadable, RecursionError) as error:
             yield BadLine(origin=origin, reason=f"message {number}: {_reason(error)}", raw=_dump(whole, otherwise=raw))
 
@@ -66,6 +67,8 @@ def _reason(error: Unreadable | RecursionError) -> str:
 
 def _dump(message: object, *, otherwise: bytes) -> bytes:
     try:
+        return json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character: only escaped is it text at all
         return json.dumps(message).encode()
     except RecursionError:
         return otherwise
@@ -91,7 +94,7 @@ def _inherit(message: object, inherited: Mapping[str, object]) -> dict[str, obje
     return {**message, **{field: value for field, value in inherited.items() if _given(message, field) is None}}
 
 
-def _read_message(line: dict[str, object], *, origin: str, zone: tzinfo) -> Row | Skipped:
+def _read_message(line: dict[str, object], *, origin: str, raw: bytes, zone: tzinfo) -> Row | Skipped:
     """The row of one message, or why there is nothing to keep of it."""
     line = _unwrap(line)
     role = _read_role(line)
@@ -114,6 +117,7 @@ def _read_message(line: dict[str, object], *, origin: str, zone: tzinfo) -> Row 
         image_caption=_read_caption(line, said),
         agent=_read_text(line, "agent"),
         origin=origin,
+        raw=raw,
     )
 
 

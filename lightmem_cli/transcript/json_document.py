@@ -19,7 +19,7 @@ class _Element(NamedTuple):
     end: int
 
 
-def read_document(chunks: Iterable[bytes], *, name: str, zone: tzinfo) -> Iterator[list[Item]]:
+def read_document(chunks: Iterable[bytes], *, name: str, zone: tzinfo, keep_raw: bool = False) -> Iterator[list[Item]]:
     """Read every element of a document; where its JSON breaks off, the elements before are still good."""
     data = bytearray()
     for chunk in chunks:
@@ -30,7 +30,7 @@ def read_document(chunks: Iterable[bytes], *, name: str, zone: tzinfo) -> Iterat
             return
     text = data.decode("utf-8", "surrogateescape")  # a wrong byte is refused with its element, not with the document
     items: list[Item] = []
-    for item in _read_text(text, name=name, zone=zone):
+    for item in _read_text(text, name=name, zone=zone, keep_raw=keep_raw):
         items.append(item)
         if len(items) == _BATCH:
             yield items
@@ -39,24 +39,25 @@ def read_document(chunks: Iterable[bytes], *, name: str, zone: tzinfo) -> Iterat
         yield items
 
 
-def _read_text(text: str, *, name: str, zone: tzinfo) -> Iterator[Item]:
+def _read_text(text: str, *, name: str, zone: tzinfo, keep_raw: bool) -> Iterator[Item]:
     line, counted, read_to = 1, 0, 0
     try:
         for value, start, end in _elements(text):
             line += text.count("\n", counted, start)
             counted, read_to = start, end
-            yield from _read_element(value, origin=f"{name}:{line}", raw=_bytes(text[start:end]), zone=zone)
+            raw = _bytes(text[start:end])
+            yield from _read_element(value, origin=f"{name}:{line}", raw=raw, zone=zone, keep_raw=keep_raw)
     except Unreadable as error:
         line += text.count("\n", counted, error.at)
         yield BadLine(origin=f"{name}:{line}", reason=str(error), raw=_bytes(text[read_to : read_to + RAW_LIMIT]))
 
 
-def _read_element(value: object, *, origin: str, raw: bytes, zone: tzinfo) -> Iterator[Item]:
+def _read_element(value: object, *, origin: str, raw: bytes, zone: tzinfo, keep_raw: bool) -> Iterator[Item]:
     try:
         decode(raw)
     except Unreadable as error:
         return iter([BadLine(origin=origin, reason=str(error), raw=raw)])
-    return read_value(value, origin=origin, raw=raw, zone=zone)
+    return read_value(value, origin=origin, raw=raw, zone=zone, keep_raw=keep_raw)
 
 
 def _bytes(text: str) -> bytes:

@@ -11,25 +11,27 @@ from lightmem_cli.transcript.items import RAW_LIMIT, BadLine, Item, Unreadable, 
 LINE_LIMIT = 32 * 1024 * 1024  # bytes
 
 
-def read_lines(chunks: Iterable[bytes], *, name: str, zone: tzinfo) -> Iterator[list[Item]]:
+def read_lines(chunks: Iterable[bytes], *, name: str, zone: tzinfo, keep_raw: bool = False) -> Iterator[list[Item]]:
     """Read the lines that each chunk completes. Memory is bounded by the longest line, and that by LINE_LIMIT."""
     number = 0
     for lines in _split(chunks):
         items: list[Item] = []
         for line in lines:
             number += 1
-            items += _read_line(line, origin=f"{name}:{number}", zone=zone)
+            items += _read_line(line, origin=f"{name}:{number}", zone=zone, keep_raw=keep_raw)
         if items:
             yield items
 
 
-def _read_line(line: bytes, *, origin: str, zone: tzinfo) -> Iterator[Item]:
+def _read_line(line: bytes, *, origin: str, zone: tzinfo, keep_raw: bool) -> Iterator[Item]:
     try:
         value = _decode_line(line)
     except Unreadable as error:
         raw = line[:RAW_LIMIT] if len(line) > LINE_LIMIT else line
         return iter([BadLine(origin=origin, reason=str(error), raw=raw)])
-    return iter(()) if value is None else read_value(value[0], origin=origin, raw=line, zone=zone)
+    if value is None:
+        return iter(())
+    return read_value(value[0], origin=origin, raw=line, zone=zone, keep_raw=keep_raw)
 
 
 def _decode_line(line: bytes) -> tuple[object] | None:

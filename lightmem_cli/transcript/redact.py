@@ -6,9 +6,17 @@ history nor an index, and a row that is redacted alike twice is the same message
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from lightmem_cli.records import Row
+
+RULES: tuple[Callable[[Row], Row], ...] = ()
 
 
 def redact(row: Row) -> Row:
-    """The row as it may be kept."""
-    return row
+    """The row as it may be kept or printed. One that a rule changed loses its `raw`, which still says it all."""
+    kept = row
+    for rule in RULES:
+        kept = rule(kept)
+    return row if kept == row else replace(kept, raw=b"")

@@ -8,15 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightmem_cli.errors import LightmemError
+from lightmem_cli.store.history.checks import Checks
 from lightmem_cli.store.history.connection import BUSY_SECONDS, connect, explained, transaction
+from lightmem_cli.store.history.copying import Copying
 from lightmem_cli.store.history.counts import Counts
 from lightmem_cli.store.history.entries import Entries
+from lightmem_cli.store.history.facts import Facts
+from lightmem_cli.store.history.mends import Mends
 from lightmem_cli.store.history.messages import Messages
+from lightmem_cli.store.history.purge import Purge
 from lightmem_cli.store.history.reading import Reading
+from lightmem_cli.store.history.revisions import Revisions
 from lightmem_cli.store.history.runs import Runs
+from lightmem_cli.store.history.segments import Segments
 from lightmem_cli.store.history.selection import Selector
 from lightmem_cli.store.history.state import CanonicalState
 from lightmem_cli.store.history.vectors import VectorShelf
+from lightmem_cli.store.history.windows import Windows
 from lightmem_cli.store.history.work import Work
 
 __all__ = ["History"]
@@ -31,10 +39,18 @@ class History:
         self.runs = Runs(self.connection)
         self.messages = Messages(self.connection)
         self.entries = Entries(self.connection, self.runs)
+        self.revisions = Revisions(self.connection, self.entries, self.runs)
         self.vectors = VectorShelf(self.connection, self.runs)
         self.work = Work(self.connection)
+        self.facts = Facts(self.connection)
+        self.windows = Windows(self.connection)
+        self.segments = Segments(self.connection)
+        self.purge = Purge(self.connection, path, revisions=self.revisions, vectors=self.vectors, runs=self.runs)
         self.selector = Selector(self.connection)
         self.reading = Reading(self.connection, self.entries, self.selector)
+        self.copying = Copying(self.connection, path)
+        self.checks = Checks(self.connection, path)
+        self.mends = Mends(self.connection, self.runs)
         self.counts = Counts(self.connection)
         self.state = CanonicalState(self.connection)
 

@@ -57,6 +57,23 @@ class Counts:
     def sessions(self) -> int:
         return self._one("SELECT count(*) FROM (SELECT DISTINCT conversation, session FROM messages)")
 
+    def pinned(self) -> int:
+        return self._one("SELECT count(*) FROM entries WHERE pinned = 1")
+
+    def forgotten(self) -> int:
+        """The messages whose turn is hidden, and those that were erased."""
+        return self._one(
+            "SELECT count(*) FROM messages m LEFT JOIN entries e ON e.id = m.turn"
+            " WHERE e.state = 'deleted' OR m.purged IS NOT NULL"
+        )
+
+    def voices(self, *, limit: int) -> list[tuple[str, int]]:
+        """(speaker, or role where there is no name; messages) of those who say most."""
+        return self._connection.execute(
+            "SELECT coalesce(speaker, role) AS voice, count(*) FROM messages GROUP BY voice ORDER BY 2 DESC, 1 LIMIT ?",
+            (limit,),
+        ).fetchall()
+
     def model_calls(self) -> dict[str, Usage]:
         """{purpose: usage}"""
         rows = self._connection.execute(

@@ -1,13 +1,13 @@
-"""Keeps what a conversation is remembered by: entries born once, revised with a trace, and tied to their messages."""
+"""Keeps what a conversation is remembered by: entries born once, and tied to the messages they rest on."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from lightmem_cli.records import Entry, Kind, MessageKey, State, TimeRange, entry_id
+from lightmem_cli.records import Entry, Kind, LinkKind, MessageKey, State, TimeRange, entry_id
 from lightmem_cli.store.history.columns import epoch, from_names, from_time, now, to_names, to_time
 from lightmem_cli.store.history.runs import Runs
 
@@ -21,6 +21,17 @@ _STATES = {state.value: state for state in State}
 _AT_ONCE = 500  # SQLite's oldest limit on parameters is 999
 
 
+Unspoken: TypeAlias = Literal["forgotten", "purged"]
+
+
+class Forgotten(NamedTuple):
+    """Of a message whose words are hidden, or purged for good: its turn, if it has one, and the run that did it."""
+
+    turn: int | None
+    purged: bool
+    run: int
+
+
 class Entries:
     """The tables entries, sources and links."""
 
@@ -28,15 +39,19 @@ class Entries:
         self._connection = connection
         self._runs = runs
 
-    def add(self, entry: Entry, *, sources: Sequence[int], run: int) -> int | None:
-        """Let an entry be born from the messages `sources`; None (and no change) if it was born before.
+    def add(
+        self, entry: Entry, *, sources: Sequence[int], run: int, links: Sequence[tuple[int, LinkKind]] = ()
+    ) -> int | None:
+        """Let an entry be born from the messages `sources`, with `links` (target, kind) from it to others.
+
+        None (and no change) if it was born before.
 
         Its id is derived here, whatever `entry.id` says, so that a collision of short ids gets a longer one.
         """
         if self.born_as(entry) is not None:
             return None
         full, birth = _birth(entry)
-        columns = {**_columns(entry), "name": self._free_name(full), "recorded_at": now()}
+        columns = {**columns_of(entry), "name": self._free_name(full), "recorded_at": now()}
         row = self._connection.execute(
             f"INSERT INTO entries ({_COLUMNS}, birth, said_epoch, run) VALUES ({', '.join('?' * (len(_NAMES) + 3))})",
             (*(columns[name] for name in _NAMES), birth, epoch(entry.said_at), run),
@@ -45,6 +60,10 @@ class Entries:
         self._connection.executemany(
             "INSERT INTO sources (entry, message) VALUES (?, ?)", ((id, message) for message in dict.fromkeys(sources))
         )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO links (source, target, kind, run) VALUES (?, ?, ?, ?)",
+            ((id, target, kind.value, run) for target, kind in links),
+        )
         self._runs.changed("entry", [id])
         return id
 
@@ -52,20 +71,6 @@ class Entries:
         """Which entry, of whatever state, was born with the identity that `entry` has."""
         row = self._connection.execute("SELECT id FROM entries WHERE birth = ?", (_birth(entry)[1],)).fetchone()
         return None if row is None else int(row[0])
-
-    def revise(self, id: int, after: Entry, *, run: int, reason: str) -> None:
-        """Rewrite entry `id` to `after` (its id, kind, place and sources stay), keeping what it was before."""
-        before = self.get([id])[id]
-        was, becomes = _columns(before), _columns(after) | {"name": before.id, "version": before.version + 1}
-        changed = {name: value for name, value in becomes.items() if value != was[name] and name != "recorded_at"}
-        assignments = ", ".join(f"{name} = ?" for name in changed)
-        self._connection.execute(
-            f"UPDATE entries SET {assignments}, said_epoch = ? WHERE id = ?",
-            (*changed.values(), epoch(after.said_at), id),
-        )
-        old = json.dumps({name: was[name] for name in changed}, ensure_ascii=False)
-        self._runs.revised(id, run, before=old, after=json.dumps(changed, ensure_ascii=False), reason=reason)
-        self._runs.changed("entry", [id])
 
     def get(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Entries by history's integers, with their sources; unknown ones are left out."""
@@ -110,19 +115,75 @@ class Entries:
         rows = self._connection.execute("SELECT id FROM entries WHERE kind = ? ORDER BY id", (kind.value,))
         return [entry for (entry,) in rows]
 
+    def born_in(self, run: int) -> list[int]:
+        """The entries born in a run, in order of birth."""
+        return [id for (id,) in self._connection.execute("SELECT id FROM entries WHERE run = ? ORDER BY id", (run,))]
+
+    def birth_runs(self, ids: Iterable[int]) -> dict[int, int]:
+        """The runs in which entries were born."""
+        query = "SELECT id, run FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+        return dict(self._connection.execute(query, (_listed(ids),)).fetchall())
+
+    def pinned(self) -> list[int]:
+        """The pinned entries, in order of birth."""
+        return [id for (id,) in self._connection.execute("SELECT id FROM entries WHERE pinned = 1 ORDER BY id")]
+
+    def resting_on(self, messages: Iterable[int]) -> list[int]:
+        """The entries that rest on any of `messages`, in order of birth."""
+        query = "SELECT DISTINCT entry FROM sources WHERE message IN (SELECT value FROM json_each(?)) ORDER BY entry"
+        return [entry for (entry,) in self._connection.execute(query, (_listed(messages),))]
+
+    def pointing_to(self, ids: Iterable[int], *, since: int = 0) -> list[int]:
+        """The entries that have a link to any of `ids` from a run after `since`, in order of birth."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT source FROM links WHERE target IN (SELECT value FROM json_each(?)) AND run > ?"
+            " ORDER BY source",
+            (_listed(ids), since),
+        )
+        return [source for (source,) in rows]
+
+    def forgotten(self, messages: Iterable[int]) -> dict[int, Forgotten]:
+        """Those of `messages` that are forgotten or purged."""
+        rows = self._connection.execute(
+            "SELECT m.id, m.turn, m.purged IS NOT NULL,"
+            " coalesce(m.purged, (SELECT max(run) FROM revisions WHERE entry = m.turn), m.run)"
+            " FROM messages m LEFT JOIN entries e ON e.id = m.turn"
+            " WHERE m.id IN (SELECT value FROM json_each(?)) AND (e.state = 'deleted' OR m.purged IS NOT NULL)",
+            (_listed(messages),),
+        )
+        return {message: Forgotten(turn, bool(purged), run) for message, turn, purged, run in rows}
+
+    def unspoken(self, keys: Iterable[MessageKey]) -> dict[MessageKey, Unspoken]:
+        """Those messages among `keys` whose words are not to be shown, and why."""
+        found: dict[MessageKey, Unspoken] = {}
+        for key in keys:
+            row = self._connection.execute(
+                "SELECT m.purged IS NOT NULL FROM messages m LEFT JOIN entries e ON e.id = m.turn"
+                " WHERE m.conversation = ? AND m.session = ? AND m.name = ?"
+                " AND (e.state = 'deleted' OR m.purged IS NOT NULL)",
+                key,
+            ).fetchone()
+            if row is not None:
+                found[key] = "purged" if row[0] else "forgotten"
+        return found
+
     def source_ids(self, id: int) -> list[int]:
         """History's integers of the messages that entry `id` rests on."""
         rows = self._connection.execute("SELECT message FROM sources WHERE entry = ? ORDER BY message", (id,))
         return [message for (message,) in rows]
 
-    def links_of(self, id: int) -> list[tuple[str, str, str]]:
-        """The links from and to entry `id`, as (source id, target id, kind)."""
+    def links_of(self, id: int) -> list[tuple[int, int, LinkKind]]:
+        """The links from and to entry `id`, as (source, target, kind)."""
         rows = self._connection.execute(
-            "SELECT a.name, b.name, l.kind FROM links l JOIN entries a ON a.id = l.source"
-            " JOIN entries b ON b.id = l.target WHERE l.source = ?1 OR l.target = ?1 ORDER BY 3, 1, 2",
+            "SELECT source, target, kind FROM links WHERE source = ?1 OR target = ?1 ORDER BY kind, source, target",
             (id,),
         )
-        return [(source, target, kind) for source, target, kind in rows]
+        return [(source, target, LinkKind(kind)) for source, target, kind in rows]
+
+    def links_from(self, id: int) -> list[tuple[int, LinkKind]]:
+        """What entry `id` points to."""
+        rows = self._connection.execute("SELECT target, kind FROM links WHERE source = ? ORDER BY 1, 2", (id,))
+        return [(target, LinkKind(kind)) for target, kind in rows]
 
     def _free_name(self, full: str) -> str:
         for length in range(12, len(full) + 1):
@@ -144,7 +205,18 @@ def _some(ids: Iterable[int]) -> Iterator[list[int]]:
         yield wanted[start : start + _AT_ONCE]
 
 
-def _columns(entry: Entry) -> dict[str, object]:
+def _listed(ids: Iterable[int]) -> str:
+    return json.dumps(list(ids))
+
+
+def entry_with(entry: Entry, columns: Mapping[str, object]) -> Entry:
+    """`entry` with some columns of its row as `columns` has them; its sources stay."""
+    row = columns_of(entry) | {name: value for name, value in columns.items() if name in _NAMES}
+    return _entry(tuple(row[name] for name in _NAMES), entry.sources)
+
+
+def columns_of(entry: Entry) -> dict[str, object]:
+    """An entry as the columns of its row."""
     return {
         "name": entry.id,
         "kind": entry.kind.value,

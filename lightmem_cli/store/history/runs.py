@@ -1,18 +1,49 @@
-"""Records each command that wrote to the memory, what it revised, and the order in which things changed."""
+"""Records each command that wrote to a conversation's memory, and the order in which things changed."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 from lightmem_cli.store.history.columns import now
 
 What: TypeAlias = Literal["entry", "vector"]
 
 
+class Run(NamedTuple):
+    """One command that wrote. `ended_at` and `outcome` are None while it goes on, and for one that was killed."""
+
+    id: int
+    command: str
+    started_at: str
+    ended_at: str | None
+    outcome: str | None
+
+
+class Deeds(NamedTuple):
+    """What a run changed: entries born in it, by kind; entries it revised; and the revisions it took for that."""
+
+    born: dict[str, int]
+    revised: int
+    revisions: int
+
+
+class Undoing(NamedTuple):
+    """A revision written by the run `by`, an undo: it took back the revision `undoes`, or, where None, a birth.
+
+    `of` is the run in which that revision was written, or that birth was.
+    """
+
+    revision: int
+    by: int
+    undoes: int | None
+    of: int
+
+
 class Runs:
-    """The tables runs, revisions and changes."""
+    """The tables runs and changes; and, by run, what was done to entries."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -25,16 +56,53 @@ class Runs:
     def end(self, run: int, outcome: str) -> None:
         self._connection.execute("UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", (now(), outcome, run))
 
+    def get(self, runs: Iterable[int]) -> dict[int, Run]:
+        """Runs by their numbers; unknown ones are left out."""
+        query = "SELECT * FROM runs WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        return {row[0]: Run(*row) for row in self._connection.execute(query, (_listed(runs),))}
+
+    def newest(self, limit: int) -> list[Run]:
+        """The last `limit` runs, newest first."""
+        return [Run(*row) for row in self._connection.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", (limit,))]
+
+    def changing(self) -> Iterator[Run]:
+        """The runs that changed an entry, newest first."""
+        query = (
+            "SELECT * FROM runs r WHERE EXISTS (SELECT 1 FROM entries WHERE run = r.id)"
+            " OR EXISTS (SELECT 1 FROM revisions WHERE run = r.id) ORDER BY id DESC"
+        )
+        return (Run(*row) for row in self._connection.execute(query))
+
+    def deeds(self, runs: Sequence[int]) -> dict[int, Deeds]:
+        """What each of `runs` changed."""
+        wanted = _listed(runs)
+        born: dict[int, dict[str, int]] = {}
+        for run, kind, count in self._connection.execute(
+            "SELECT run, kind, count(*) FROM entries WHERE run IN (SELECT value FROM json_each(?)) GROUP BY run, kind",
+            (wanted,),
+        ):
+            born.setdefault(run, {})[kind] = count
+        rows = self._connection.execute(
+            "SELECT run, count(DISTINCT entry), count(*) FROM revisions"
+            " WHERE run IN (SELECT value FROM json_each(?)) GROUP BY run",
+            (wanted,),
+        )
+        revised = {run: (entries, revisions) for run, entries, revisions in rows}
+        return {run: Deeds(born.get(run, {}), *revised.get(run, (0, 0))) for run in runs}
+
+    def undoings(self, *, since: int) -> list[Undoing]:
+        """What the undo runs from `since` on took back, the latest first."""
+        rows = self._connection.execute(  # CROSS JOIN: from the undo runs to their revisions, never through all
+            "SELECT r.id, u.id, r.undoes, coalesce(t.run, e.run) FROM runs u CROSS JOIN revisions r ON r.run = u.id"
+            " CROSS JOIN entries e ON e.id = r.entry LEFT JOIN revisions t ON t.id = r.undoes"
+            " WHERE u.id >= ? AND u.command = 'undo' ORDER BY r.id DESC",
+            (since,),
+        )
+        return [Undoing(*row) for row in rows]
+
     def changed(self, what: What, items: Iterable[int]) -> None:
         """Append to `changes`: indexes catch up from there."""
         self._connection.executemany("INSERT INTO changes (what, item) VALUES (?, ?)", ((what, i) for i in items))
-
-    def revised(self, entry: int, run: int, *, before: str, after: str, reason: str) -> None:
-        """Keep what an entry was before a change, as JSON texts of its columns."""
-        self._connection.execute(
-            "INSERT INTO revisions (entry, run, before, after, reason, recorded_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (entry, run, before, after, reason, now()),
-        )
 
     def uuid(self) -> str:
         """The name this history was born with: what is derived from another one is not this one's."""
@@ -44,6 +112,15 @@ class Runs:
         """The last place in `changes`; 0 when nothing has changed yet."""
         row = self._connection.execute("SELECT coalesce(max(position), 0) FROM changes").fetchone()
         return int(row[0])
+
+    def taken(self, reader: str) -> int:
+        """The place in `changes` up to which `reader`, a stage, has taken them in; 0 before its first time."""
+        row = self._connection.execute("SELECT value FROM profile WHERE key = ?", (f"{reader}.taken",)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def take(self, reader: str, position: int) -> None:
+        """Note that `reader` has taken in the changes up to `position`."""
+        self._connection.execute("INSERT OR REPLACE INTO profile VALUES (?, ?)", (f"{reader}.taken", str(position)))
 
     def changes_after(self, position: int, what: What, *, limit: int) -> tuple[list[int], int]:
         """The distinct items that changed in the next `limit` changes after `position`, and the position reached."""
@@ -58,3 +135,7 @@ class Runs:
             (position, row[0], what),
         )
         return [item for (item,) in rows], int(row[0])
+
+
+def _listed(runs: Iterable[int]) -> str:
+    return json.dumps(list(runs))

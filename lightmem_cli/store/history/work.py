@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
-Stage: TypeAlias = Literal["extract", "embed"]
+Stage: TypeAlias = Literal["extract", "embed", "segment", "close"]
 
 
 class Quarantined(NamedTuple):
@@ -106,11 +106,18 @@ class Work:
         rows = self._connection.execute("SELECT pid, started, host FROM leases")
         return [pid for pid, started, host in rows if pid != os.getpid() and _alive(pid, started, host)]
 
+    def dead(self) -> int:
+        """How many processes died at work; what they held is free, and the next one that claims work takes it."""
+        return len(self._dead_leases())
+
+    def _dead_leases(self) -> list[int]:
+        rows = self._connection.execute("SELECT id, pid, started, host FROM leases").fetchall()
+        return [lease for lease, *owner in rows if lease != self._lease and not _alive(*owner)]
+
     def _free_dead_leases(self) -> None:
-        for lease, pid, started, host in self._connection.execute("SELECT * FROM leases").fetchall():
-            if lease != self._lease and not _alive(pid, started, host):
-                self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
-                self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
+        for lease in self._dead_leases():
+            self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
+            self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
 
     def _take_lease(self) -> None:
         if self._lease is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmem_cli.errors import SpaceMismatch, StoreError
-from lightmem_cli.protocols import Scored
+from lightmem_cli.protocols import Contents, Scored
 from lightmem_cli.store.files import IndexBroken, private_folder, stamp_of
 from lightmem_cli.store.ranking import best, passing
 from lightmem_cli.store.vectors.generation import Generation, faiss_library
@@ -88,6 +88,11 @@ class FaissVectors:
         else:
             after = grow(self._folder, self._manifest, fresh=fresh, gone=gone, position=position)
         self._take(after, seen=stamp_of(self._folder / MANIFEST))
+
+    def contents(self) -> Contents[tuple[int, bytes]]:
+        """Every vector (id, float16 little-endian bytes) as the files hold them now."""
+        self._refresh()
+        return Contents(self._manifest.position, self._read.living(self._manifest))
 
     def clear(self) -> None:
         """Start anew, empty, at position 0: the first step of a rebuild, whatever state the files are in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lightmem_cli.protocols import Ids, Vectors
+
+    Codes = NDArray[np.uint8]
 
 
 def faiss_library() -> Any:
@@ -94,6 +97,21 @@ class Generation:
         if not self._count:
             return np.empty((0, 2 * self._dimension), np.uint8)
         return _codes(self.main)
+
+    def living(self, manifest: Manifest) -> Iterator[tuple[int, bytes]]:
+        """(id, float16 bytes) of every row that was not removed, by rising id; the files are read or mapped now."""
+        alive = np.ones(manifest.rows, np.bool_)
+        alive[self.gone(manifest)] = False
+        rows = np.flatnonzero(alive)
+        ids = np.concatenate([self.main_ids, self.tail_ids(manifest)])[rows]
+        order = np.argsort(ids)
+        tail = self.tail(manifest).astype("<f2").view(np.uint8)  # exact: each number was a float16
+        return self._each(ids[order], rows[order], main=self.main_codes(), tail=tail)
+
+    def _each(self, ids: Ids, rows: Ids, *, main: Codes, tail: Codes) -> Iterator[tuple[int, bytes]]:
+        """The rows, counted through `main`, whose memory is this generation's, and on through `tail`, one by one."""
+        for id_, row in zip(ids.tolist(), rows.tolist(), strict=True):
+            yield id_, (main[row] if row < len(main) else tail[row - len(main)]).tobytes()
 
     def _path(self, name: str) -> Path:
         return file_of(self._folder, name, generation=self._mark)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmem_cli.errors import ProfileBusy, StoreError
-from lightmem_cli.protocols import Scored
+from lightmem_cli.protocols import Contents, Document, Scored
 from lightmem_cli.store.files import IndexBroken, private_folder, storing
 from lightmem_cli.store.ranking import best
 from lightmem_cli.store.sqlite import all_or_nothing, closed_on_error
 
 if TYPE_CHECKING:
-    from lightmem_cli.protocols import Document, Ids, Select, Selection
+    from lightmem_cli.protocols import Ids, Select, Selection
     from lightmem_cli.records import Filter
 
 _APPLICATION = 0x4C4D5731  # "LMW1", in the file's header: format 1
@@ -93,6 +93,24 @@ class Fts5Words:
             database.executemany("DELETE FROM words WHERE rowid = ?", ((id_,) for id_ in remove))
             database.executemany("INSERT OR REPLACE INTO words (rowid, terms) VALUES (?, ?)", added)
             database.execute("UPDATE stamp SET position = ?", (position,))
+
+    def contents(self) -> Contents[Document]:
+        """Every document as the file holds them now; one open for writing is first checked against its terms' lists.
+
+        Raises:
+            IndexBroken: the lists of which term is where are not those of the documents.
+        """
+        database = self._open()
+        if database is None:
+            return Contents(0, iter(()))
+        with _translated(self._path):
+            if not self._readonly:
+                database.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+            apart = self._connect()  # its transaction keeps it at this moment
+            with closed_on_error(apart):
+                apart.execute("BEGIN")
+                position = int(apart.execute("SELECT position FROM stamp").fetchone()[0])
+        return Contents(position, _documents(apart, self._path))
 
     def clear(self) -> None:
         """Start anew, empty, at position 0: the first step of a rebuild, whatever state the file is in."""
@@ -173,6 +191,12 @@ class Fts5Words:
         database = self._open()
         assert database is not None
         return database
+
+
+def _documents(database: sqlite3.Connection, path: Path) -> Iterator[Document]:
+    with closing(database), _translated(path):
+        for id_, terms in database.execute("SELECT rowid, terms FROM words ORDER BY rowid"):
+            yield Document(id_, tuple(terms.split(" ")) if terms else ())
 
 
 def _connected(path: Path, *, mode: str) -> sqlite3.Connection:

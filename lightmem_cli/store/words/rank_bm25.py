@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmem_cli.errors import StoreError
-from lightmem_cli.protocols import Scored
+from lightmem_cli.protocols import Contents, Document, Scored
 from lightmem_cli.store.files import IndexBroken, new_file, private_folder, stamp_of, storing
 from lightmem_cli.store.ranking import best, passing
 
 if TYPE_CHECKING:
-    from lightmem_cli.protocols import Document, Ids, Select
+    from lightmem_cli.protocols import Ids, Select
     from lightmem_cli.records import Filter
 
 FORMAT = 1
@@ -85,6 +85,11 @@ class RankBm25Words:
             terms.pop(id_, None)
         terms |= {document.id: list(document.terms) for document in add}
         self._write(Corpus(terms, position=position))
+
+    def contents(self) -> Contents[Document]:
+        """Every document as the file holds them now."""
+        corpus = self._refresh()
+        return Contents(corpus.position, (Document(id_, tuple(terms)) for id_, terms in sorted(corpus.terms.items())))
 
     def clear(self) -> None:
         """Start anew, empty, at position 0: the first step of a rebuild, whatever state the file is in."""

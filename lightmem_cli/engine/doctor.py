@@ -1,0 +1,119 @@
+"""Checks the parts of a conversation's memory against each other, and mends what can be made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightmem_cli.engine import Memory
+from lightmem_cli.errors import ExitCode, MissingPart
+
+_TRIES = 5  # at a moment in which nobody writes
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked: whether it is well now, and what was seen; if it was not well before, it is `mended`.
+
+    What is not well has the command that mends it, and its exit code.
+    """
+
+    check: str
+    well: bool
+    seen: str
+    mend: str | None = None
+    exit_code: ExitCode = ExitCode.STORE
+    mended: bool = False
+
+
+def doctor(memory: Memory) -> list[Finding]:
+    """Check the parts of a memory against each other, mending what can be made again."""
+    problems = memory.history.check()
+    seen = problems[0] if problems else f"{memory.history.counts.messages():,} messages"
+    findings = [
+        Finding("history", not problems, seen),
+        *check_work(memory),
+        check_processes(memory),
+        check_embedder(memory),
+    ]
+    return findings + _check_indexes(memory)
+
+
+def check_work(memory: Memory) -> list[Finding]:
+    """What waits to be done, and what was set aside."""
+    work = memory.history.work
+    waiting, quarantined = sum(work.pending().values()), work.quarantined()
+    seen = f"{len(quarantined):,} items" + (f", the first: {quarantined[0].reason}" if quarantined else "")
+    mend = "lightmem extract" if quarantined else None
+    return [
+        Finding("pending work", True, f"{waiting:,} steps wait", "lightmem extract" if waiting else None),
+        Finding("quarantine", not quarantined, seen, mend, ExitCode.MODEL),
+    ]
+
+
+def check_processes(memory: Memory) -> Finding:
+    """Who is at work, and who died at it. That is no damage: what they held is free at once."""
+    work = memory.history.work
+    at_work, dead = len(work.owners()), work.dead()
+    seen = f"{at_work:,} at work" if at_work else "nobody is at work"
+    if dead:
+        seen += f"; {dead:,} died at work, and what {'it' if dead == 1 else 'they'} held is free"
+    return Finding("processes", True, seen)
+
+
+def check_embedder(memory: Memory) -> Finding:
+    """Whether the embedder opens, and makes vectors of the space that is searched."""
+    active = memory.history.vectors.active_space()
+    try:
+        wanted = memory.embedder.space
+    except MissingPart as missing:
+        return Finding("embedder", False, missing.message, missing.hint, ExitCode.MISSING)
+    if active is None or active[1] == wanted:
+        return Finding("embedder", True, f"{wanted.name} {wanted.revision}, {wanted.dimension} dimensions")
+    seen = f"vectors are of {active[1].name}, settings of {wanted.name}"
+    return Finding("embedder", False, seen, "lightmem reindex")
+
+
+def _check_indexes(memory: Memory) -> list[Finding]:
+    """Compare each index's size with history's; one that differs is made again."""
+    space = memory.history.vectors.active_space()
+    for _ in range(_TRIES):
+        memory.indexes.catch_up(space=space)
+        sizes = _sizes(memory)
+        if sizes is not None:
+            break
+    else:
+        return [Finding("indexes", True, "another process is writing to them: not looked at")]
+    words, entries, vectors, shelved = sizes
+    if (words, vectors) == (entries, shelved):
+        return [
+            Finding("words index", True, f"the words of {words:,} entries"),
+            Finding("vectors index", True, f"{vectors:,} vectors, one for each distinct sentence"),
+        ]
+    memory.indexes.rebuild(space=space)
+    return [
+        _compared("words index", words, entries, "entries"),
+        _compared("vectors index", vectors, shelved, "vectors"),
+    ]
+
+
+def _sizes(memory: Memory) -> tuple[int, int, int, int] | None:
+    """The sizes of the words index, its history, the vectors index and its history; None while they change."""
+    history, indexes = memory.history, memory.indexes
+    space = history.vectors.active_space()
+
+    def positions() -> set[int]:
+        return {indexes.words.position, *([indexes.vectors(space[1]).position] if space else [])}
+
+    before = positions()
+    words, vectors = len(indexes.words), len(indexes.vectors(space[1])) if space else 0
+    with history.checks.snapshot():
+        current = history.runs.position()
+        entries = sum(sum(its.values()) for its in history.counts.entries().values())
+        shelved = history.vectors.count(space[0]) if space else 0
+    return (words, entries, vectors, shelved) if before == positions() == {current} else None
+
+
+def _compared(check: str, held: int, of: int, what: str) -> Finding:
+    if held == of:
+        return Finding(check, True, f"{held:,} {what}")
+    return Finding(check, True, f"held {held:,} of {of:,} {what}: made again", mended=True)

@@ -1,0 +1,257 @@
+"""`lightmem segment` and `ingest --keep-open`: every line out as it came in, and no topic ended before its time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from datetime import UTC
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from memories import line, opened, take
+from process import lightmem, start
+
+from lightmem_cli.cli.render import Renderer
+from lightmem_cli.embed.hashing import HashingEmbedder
+from lightmem_cli.engine.filters import segment_only
+from lightmem_cli.engine.ingest import HowToIngest
+from lightmem_cli.profiles.settings import Settings
+from lightmem_cli.records import Row
+from lightmem_cli.transcript import read_transcript, redact
+
+# Lines as they are written in the wild, with what each must come out as: no field lost, renamed or rounded.
+ODD = (
+    '{"content": "Hello there.", "mood": "fine", "session_id": "a", "ts": 1683108000}',
+    '  {"text":"Spaces and a float.","price":1.10,"big":12345678901234567890123,"wide":1E400, "session_id":"a" }  ',
+    '{"message": {"role": "assistant", "content": "日本 🐦 \\u00e9"}, "thread_id": "a", "nested": {"a": [1, null]}}',
+    '{"content": "", "session": "a"}',
+    '{"content": [{"type": "text", "text": "In parts."}], "session": "b", "note": "half \\ud800 a pair"}',
+    '{"content": "One more.", "session": "b", "empty": {}}',
+)
+CHAT = [
+    line(id=f"{session}{n}", session=session, timestamp=f"2023-05-0{day}T10:0{n}:00", content=f"I saw heron {n}.")
+    for day, session in enumerate("ab", start=1)
+    for n in range(5)
+]
+
+
+def rows_of(data: bytes) -> list[dict[str, object]]:
+    return [json.loads(row) for row in data.decode("utf-8").split("\n")[:-1]]
+
+
+def segments(home: Path) -> list[tuple[str, str, str]]:
+    with opened(home) as memory:
+        return [(one.first.id, one.last.id, one.cut_by) for one in memory.history.segments.all()]
+
+
+# As a filter --------------------------------------------------------------------------------------------------------
+
+
+def test_every_line_comes_out_in_order_as_it_was_written_with_two_more_fields(home: Path) -> None:
+    run = lightmem("segment", "-", "--json", "--use", "none", feed="\n".join(ODD).encode())
+    assert run.returncode == 0, run.stderr
+    printed = run.stdout.decode("utf-8").split("\n")[:-1]
+    for given, out, number in zip(ODD, printed, (1, 1, 1, 1, 2, 2), strict=True):
+        added = f', "segment": {number}, "cut_by": "session"}}'
+        assert out == given.strip().removesuffix("}").rstrip() + added
+        assert json.loads(out) == json.loads(given) | {"segment": number, "cut_by": "session"}
+    assert not list(home.rglob("history.db")), "a filter touches no memory"
+
+
+def test_messages_inside_a_session_or_a_document_are_a_line_each(tmp_path: Path) -> None:
+    messages = [{"content": "Hello.", "mood": "fine"}, {"content": "日本.", "half": "\ud800"}]
+    session = {"session": "s", "timestamp": "2023-05-03T10:00:00", "messages": messages}
+    inherited = {"session": "s", "timestamp": "2023-05-03T10:00:00", "segment": 1, "cut_by": "session"}
+    expected = [message | inherited for message in messages]
+    documents = {
+        "lines": json.dumps(session),
+        "document": json.dumps(session, indent=2),
+        "list": json.dumps([message | inherited for message in messages], indent=2),
+    }
+    for name, text in documents.items():
+        (tmp_path / name).write_text(text)
+        run = lightmem("segment", tmp_path / name, "--use", "none")
+        assert run.returncode == 0, run.stderr
+        assert rows_of(run.stdout) == expected, name
+
+
+def test_the_filter_takes_its_own_output() -> None:
+    once = lightmem("segment", "-", feed=b"".join(CHAT))
+    assert [row["segment"] for row in rows_of(once.stdout)] == [1] * 5 + [2] * 5
+    assert lightmem("segment", "-", feed=once.stdout).stdout == once.stdout
+
+
+def test_topics_are_numbered_through_all_files_and_end_with_each(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"".join(CHAT[:2]))
+    run = lightmem("segment", tmp_path / "one", tmp_path / "two")
+    assert [(row["id"], row["segment"]) for row in rows_of(run.stdout)] == [("a0", 1), ("a1", 1), ("a0", 2), ("a1", 2)]
+
+
+def test_a_silence_ends_a_topic_and_a_session_that_comes_again_begins_another() -> None:
+    times = ("10:00", "11:00", "12:01", None, "12:05")
+    rows = [line(content="x", session="a", timestamp=time and f"2023-05-03T{time}:00") for time in times]
+    rows += [line(content="x", session="b"), line(content="x", session="a"), line(content="x", session="a")]
+    rows += [line(content="x", session="a", conversation="trip")]
+    wanted = [(1, "silence")] * 2 + [(2, "session")] * 3 + [(3, "session")] + [(4, "session")] * 2 + [(5, "session")]
+    run = lightmem("segment", "-", feed=b"".join(rows))
+    assert [(row["segment"], row["cut_by"]) for row in rows_of(run.stdout)] == wanted
+    run = lightmem("segment", "-", feed=b"".join(rows), env={"LIGHTMEM_SEGMENT__SILENCE_MINUTES": "1e300"})
+    assert [row["segment"] for row in rows_of(run.stdout)] == [1] * 5 + [2, 3, 3, 4]
+    run = lightmem("segment", "-", "--use", "none", feed=b"".join(rows), env={"LIGHTMEM_EMBED__USE": "no-such:thing"})
+    assert [row["segment"] for row in rows_of(run.stdout)] == [1] * 5 + [2, 3, 3, 4]
+
+
+def test_lines_come_out_as_soon_as_their_topic_has_ended() -> None:
+    process = start("segment", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    for row in CHAT[:6]:
+        process.stdin.write(row)
+        process.stdin.flush()
+    assert [json.loads(process.stdout.readline())["id"] for _ in range(5)] == ["a0", "a1", "a2", "a3", "a4"]
+    rest, errors = process.communicate(b"".join(CHAT[6:]), timeout=60)
+    assert process.returncode == 0, errors
+    assert [row["id"] for row in rows_of(rest)] == ["b0", "b1", "b2", "b3", "b4"]
+
+
+def test_what_stands_before_a_bad_line_is_printed_and_what_says_nothing_is_counted() -> None:
+    silent = b'{"role": "assistant", "content": null, "tool_calls": [{"id": "x"}]}\n'
+    run = lightmem("segment", "-", feed=b"".join([CHAT[0], silent, CHAT[5], b"{broken\n", CHAT[6]]))
+    assert run.returncode == 2
+    assert [row["id"] for row in rows_of(run.stdout)] == ["a0", "b0"]
+    assert "lightmem: stdin:4: invalid JSON" in run.stderr.decode()
+    run = lightmem("segment", "-", feed=b"".join([CHAT[0], silent, silent]))
+    assert (run.returncode, len(rows_of(run.stdout))) == (0, 1)
+    assert "2 messages without content left out" in run.stderr.decode()
+    empty = lightmem("segment", "-", feed=b"\n")
+    assert (empty.returncode, empty.stdout) == (0, b"")
+    assert "the input is empty" in empty.stderr.decode()
+
+
+def test_a_closed_pipe_ends_the_filter_quietly(tmp_path: Path) -> None:
+    chat = tmp_path / "chat.jsonl"
+    chat.write_bytes(b"".join(CHAT) * 500)  # beyond what a pipe holds
+    process = start("segment", chat, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0, errors
+    assert "Traceback" not in errors and "lightmem: " not in errors
+
+
+@pytest.mark.parametrize("files", [["-"], []], ids=["filter", "pending"])
+def test_a_missing_embedder_is_said_to_be(files: list[str], home: Path) -> None:
+    take(home, CHAT, HowToIngest(journal_only=True))
+    run = lightmem("segment", *files, feed=b"".join(CHAT), env={"LIGHTMEM_EMBED__USE": "no-such:thing"})
+    assert run.returncode == 4, run.stderr
+    assert "Traceback" not in run.stderr.decode()
+    assert "hint: " in run.stderr.decode()
+
+
+def test_sentences_are_embedded_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    embed = HashingEmbedder.embed
+
+    def counted(self: HashingEmbedder, texts: list[str]) -> object:
+        calls.append(len(texts))
+        return embed(self, texts)
+
+    monkeypatch.setattr(HashingEmbedder, "embed", counted)
+    rows = [line(session=f"s{n // 9}", content=f"I saw heron {n}. It was {n} feet tall.") for n in range(2000)]
+    batches = read_transcript(io.BytesIO(b"".join(rows)), name="chat", zone=UTC)
+    chosen = Settings.model_validate({"embed": {"use": "hashing"}})
+    assert len(list(segment_only([batches], chosen, notice=lambda line: None))) == 2000
+    assert sum(calls) == 4000
+    assert len(calls) < 10
+
+
+def test_what_is_redacted_does_not_leak_through_the_line_it_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rule(row: Row) -> Row:
+        return replace(row, content=row.content.replace("hunter2", "[redacted]"))
+
+    rows = [line(content=f"My password is {word}.", session="a", note="hunter2") for word in ("hunter2", "secret")]
+    monkeypatch.setattr(import_module("lightmem_cli.transcript.redact"), "RULES", (rule,))
+    batches = read_transcript(io.BytesIO(b"".join(rows)), name="chat", zone=UTC)
+    chosen = Settings.model_validate({"embed": {"use": "hashing"}})
+    first, second = [one.row for one in segment_only([batches], chosen, notice=lambda line: None)]
+    printed = json.loads(Renderer(UTC).row_json(first, segment=1, cut_by="session"))
+    fields = {"session": "a", "role": "user", "content": "My password is [redacted]."}
+    assert printed == fields | {"segment": 1, "cut_by": "session"}
+    assert second.raw == rows[1].rstrip(b"\n") and redact(second) is second
+
+
+# On a memory --------------------------------------------------------------------------------------------------------
+
+
+def test_a_hook_leaves_the_topic_open_and_segment_ends_it(home: Path) -> None:
+    for rows in (CHAT[:3], CHAT[3:6], CHAT[6:]):
+        run = lightmem("ingest", "-", "--keep-open", "--json", feed=b"".join(rows))
+        assert json.loads(run.stdout)["topics"] == 0, run.stderr
+    assert segments(home) == []
+    run = lightmem("segment", "--keep-open", "--json")
+    assert (run.returncode, run.stdout) == (0, b"")
+    run = lightmem("segment", "--json")
+    assert run.returncode == 0, run.stderr
+    printed = rows_of(run.stdout)
+    assert [row | {"id": ""} for row in printed] == [
+        {"id": "", "conversation": "", "session": session, "first": f"{session}0", "last": f"{session}4",
+         "messages": 5, "cut_by": "session"}
+        for session in "ab"
+    ]  # fmt: skip
+    assert len({row["id"] for row in printed}) == 2
+    again = lightmem("segment")
+    assert (again.returncode, again.stdout, again.stderr) == (0, b"", b"no topic has ended\n")
+    assert segments(home) == [("a0", "a4", "session"), ("b0", "b4", "session")]
+
+
+def test_a_plain_ingest_ends_its_topics_also_those_that_were_kept_open(home: Path, tmp_path: Path) -> None:
+    transcript = tmp_path / "chat.jsonl"
+    transcript.write_bytes(b"".join(CHAT))
+    assert lightmem("ingest", transcript, "--keep-open").returncode == 0
+    assert segments(home) == []
+    run = lightmem("ingest", transcript)
+    assert "2 topics" in run.stderr.decode()
+    assert segments(home) == [("a0", "a4", "session"), ("b0", "b4", "session")]
+    assert b"topic" not in lightmem("ingest", transcript).stderr
+
+
+def test_what_was_only_journalled_is_cut_by_whatever_works_it_off(home: Path) -> None:
+    assert lightmem("ingest", "-", "--journal-only", feed=b"".join(CHAT)).returncode == 0
+    assert segments(home) == []
+    run = lightmem("extract")
+    assert "2 topics" in run.stderr.decode()
+    assert segments(home) == [("a0", "a4", "session"), ("b0", "b4", "session")]
+
+
+def test_on_a_memory_segment_says_how_many_and_reads_no_stdin(home: Path) -> None:
+    take(home, CHAT, HowToIngest(keep_open=True))
+    reader, writer = os.pipe()  # never written to, never closed
+    process = start("segment", stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        os.close(reader)
+        os.close(writer)
+    assert (process.returncode, output, errors) == (0, b"", b"2 topics ended\n")
+
+
+def test_keep_open_is_not_for_the_filter(tmp_path: Path) -> None:
+    run = lightmem("segment", "-", "--keep-open", feed=CHAT[0])
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert "--keep-open" in run.stderr.decode()
+
+
+def test_with_none_the_memory_has_no_topics(home: Path) -> None:
+    none = {"LIGHTMEM_SEGMENT__USE": "none"}
+    assert lightmem("ingest", "-", feed=b"".join(CHAT), env=none).returncode == 0
+    assert segments(home) == []
+    assert json.loads(lightmem("stats", "--json").stdout)["pending"] == {}
+    assert lightmem("segment").stderr == b"2 topics ended\n"
