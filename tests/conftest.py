@@ -14,7 +14,9 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / os.environ.get("LIGHTMEM_DATA", "../shared/data")
 
-settings.register_profile("lightmem", deadline=None)  # a busy machine is not a broken law
+# A busy machine is not a broken law; and one commit has one verdict. `pytest --hypothesis-profile hunt` looks further.
+settings.register_profile("lightmem", deadline=None, derandomize=True)
+settings.register_profile("hunt", deadline=None)
 settings.load_profile("lightmem")
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from changes import CHAT, entry, hide, merge, of_kind, rewrite, summarize, with_what_rests_on_it_alone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from memories import Kept, answers_of, empty_home, kept_by, line, opened, same_answers, take, take_into
 from process import lightmem, lines_of, start
@@ -346,6 +346,7 @@ ops = st.builds(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ops, min_size=2, max_size=12))
+@example([Op("summarize", 0, 1), Op("undo", 0, 0), Op("forget", 0, 0), Op("undo", 3, 0)])
 def test_any_undo_is_exact_or_refused_and_all_undone_is_the_beginning(plans: list[Op]) -> None:
     with empty_home() as home, opened(home) as memory:
         take_into(memory, ROWS)

@@ -32,8 +32,7 @@ class Standing:
     @property
     def unborn_by(self) -> Change | None:
         """What took the birth of the entry back."""
-        first = self.changes[self.stack[0]] if self.stack else None
-        return first if first is not None and first.unborn else None
+        return next((self.changes[id] for id in self.stack if self.changes[id].unborn), None)
 
 
 def standing(changes: Sequence[Change]) -> Standing:
@@ -55,13 +54,20 @@ def standing(changes: Sequence[Change]) -> Standing:
 def changed_since(its: Standing, *, targets: Sequence[int], birth: bool) -> Change | None:
     """What stands in the way of taking `targets` back, all of which stand, and then the birth; None when nothing does.
 
-    Each must be the last thing that happened to the entry, but for what cancelled itself.
+    Each must be the last thing that happened to the entry, but for what cancelled itself or only set it aside.
     """
-    stack = its.stack
+    stack = _but_asides(its, its.stack, targets)
     for target in sorted(targets, reverse=True):
         if stack != its.after[target]:
             later = [id for id in stack[len(its.after[target]) :] if id not in targets]
             later = later or [id for id in its.changes if id > target and id not in targets]
             return its.changes[later[-1]]
-        stack = its.before[target]
+        stack = _but_asides(its, its.before[target], targets)
     return its.changes[stack[-1]] if birth and stack else None
+
+
+def _but_asides(its: Standing, stack: Stack, targets: Sequence[int]) -> Stack:
+    """`stack` without what, on top of it, only set the entry aside."""
+    while stack and its.changes[stack[-1]].aside and stack[-1] not in targets:
+        stack = stack[:-1]
+    return stack

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from lightmem_cli.records import Entry, LinkKind
 from lightmem_cli.store.history.columns import epoch, now, to_time
 from lightmem_cli.store.history.entries import Entries, columns_of
-from lightmem_cli.store.history.runs import Runs
+from lightmem_cli.store.history.runs import UNDOES_BIRTH, Runs
 
 Values: TypeAlias = dict[str, Any]  # of the columns of `entries`; and `sources` and `links`, see Revision
 
@@ -37,12 +37,16 @@ class Revision(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A revision without its contents. `unborn`: it is an undo run's, and took back its entry's birth."""
+    """A revision without its contents. `unborn`: it is an undo run's, and took back its entry's birth.
+
+    `aside`: it is an undo run's, and hid what had come back but may not be seen, which stands in no undo's way.
+    """
 
     id: int
     run: int
     undoes: int | None
-    unborn: bool
+    unborn: bool = False
+    aside: bool = False
 
 
 class Revisions:
@@ -110,13 +114,14 @@ class Revisions:
         wanted = list(entries)
         lives: dict[int, list[Change]] = {entry: [] for entry in wanted}
         rows = self._connection.execute(
-            "SELECT r.entry, r.id, r.run, r.undoes, r.undoes IS NULL AND u.command = 'undo'"
+            f"SELECT r.entry, r.id, r.run, r.undoes, {UNDOES_BIRTH}, r.undoes IS NULL AND NOT {UNDOES_BIRTH}"
+            " AND u.command = 'undo'"
             " FROM revisions r JOIN runs u ON u.id = r.run"
             " WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.id",
             (_ids(wanted),),
         )
-        for entry, id, run, undoes, unborn in rows:
-            lives[entry].append(Change(id, run, undoes, bool(unborn)))
+        for entry, id, run, undoes, unborn, aside in rows:
+            lives[entry].append(Change(id, run, undoes, unborn=bool(unborn), aside=bool(aside)))
         return lives
 
     def of_run(self, run: int) -> list[Revision]:

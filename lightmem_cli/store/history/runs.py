@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from lightmem_cli.store.history.columns import now
+
+# Of a revision r written by a run u: only the birth of an entry is taken back by deleting it.
+UNDOES_BIRTH: Final = "(u.command = 'undo' AND r.undoes IS NULL AND r.after ->> '$.state' = 'deleted')"
 
 What: TypeAlias = Literal["entry", "vector"]
 
@@ -95,7 +98,7 @@ class Runs:
         rows = self._connection.execute(  # CROSS JOIN: from the undo runs to their revisions, never through all
             "SELECT r.id, u.id, r.undoes, coalesce(t.run, e.run) FROM runs u CROSS JOIN revisions r ON r.run = u.id"
             " CROSS JOIN entries e ON e.id = r.entry LEFT JOIN revisions t ON t.id = r.undoes"
-            " WHERE u.id >= ? AND u.command = 'undo' ORDER BY r.id DESC",
+            f" WHERE u.id >= ? AND u.command = 'undo' AND (r.undoes IS NOT NULL OR {UNDOES_BIRTH}) ORDER BY r.id DESC",
             (since,),
         )
         return [Undoing(*row) for row in rows]
