@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from lightmem_cli.records import Entry, Filter, Message, Space
+from lightmem_cli.records import Compressed, Entry, Filter, Message, Space
 
 if TYPE_CHECKING:  # numpy costs 0.15 s, and `lightmem --help` reads this module
     import numpy as np
@@ -51,33 +51,99 @@ class Spoken:
     vector: Vectors | None
 
 
-class Cut(NamedTuple):
-    """A topic ends with the turn at index `after`: what cut it, and how clearly (0 to 1)."""
+class Gap(NamedTuple):
+    """Behind the turn at index `after`: how clearly a topic ends there (0 to 1), and, where one does, what cuts it."""
 
     after: int
-    by: str
     score: float
+    by: str | None
 
 
 class Segmenter(Protocol):
     """Cuts one stretch of talk, a session without long silences, into topics.
 
-    Whether it cuts behind a turn depends on that turn, on up to `lookback` turns before and on up to `lookahead` turns
-    behind it, and on where the topic began: what comes later moves no cut.
+    Whether it cuts behind a turn depends on that turn, on up to `lookback` turns before it, on where the topic began,
+    and on what is said next, up to a fixed number of turns or tokens: what comes later moves no cut.
     """
 
     @property
     def lookback(self) -> int: ...
 
-    @property
-    def lookahead(self) -> int: ...
+    def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
+        """The gaps from `start` on, where the open topic began, one by one; turns before it are there to be read.
 
-    def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
-        """The cuts at or behind `start`, where the open topic began, in order; turns before it are there to be read.
-
-        Only those that can be decided: with `lookahead` turns behind them, or all where the talk has `ended`. Never
+        Only those that can be decided: with enough said behind them, or all where the talk has `ended`. Never the one
         behind the last turn.
         """
+        ...
+
+
+class Pieces(NamedTuple):
+    """A text as a model's tokens: their ids, the characters of the text that each stands for, and where words begin.
+
+    `spans` are (begin, end) in the text, `begins` says of each token whether it is the first of a word; all have one
+    length.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    begins: tuple[bool, ...]
+
+
+class Reading(NamedTuple):
+    """What one forward pass says of the messages of a window.
+
+    `keep` has for each message the probability of each of its tokens to be kept, float32, shape (tokens,). `attention`
+    is how much each token of the window attends to each, float32, shape (all tokens, all tokens): the mean over the
+    heads of the last third of the layers, without the special tokens at the window's edges, its rows summing to 1; None
+    where nobody asked for it.
+    """
+
+    keep: list[Vectors]
+    attention: Vectors | None
+
+
+class TokenReader(Protocol):
+    """A token-classification model that reads a window of messages in one forward pass."""
+
+    @property
+    def limit(self) -> int:
+        """How many tokens of text one window holds."""
+        ...
+
+    @property
+    def passes(self) -> int:
+        """The forward passes so far."""
+        ...
+
+    def pieces(self, text: str) -> Pieces: ...
+
+    def read(self, messages: Sequence[Message], *, attention: bool = False) -> Reading:
+        """Read the contents of `messages` as one window.
+
+        Messages that were read lately, next to each other in one window, are not read again. A single message longer
+        than a window is read in parts, and has no attention.
+
+        Raises:
+            ValueError: several messages, that are longer than a window.
+        """
+        ...
+
+
+class Compressor(Protocol):
+    """Shortens messages for a language model. Only what a model is sent is ever shortened."""
+
+    @property
+    def name(self) -> str:
+        """What a shortened text is made with: the backend, its model and settings. Another name, another text."""
+        ...
+
+    def filled(self, messages: Sequence[Message]) -> int:
+        """How many of the first `messages` fill what is shortened together; 0 where more of them would fit."""
+        ...
+
+    def compress(self, messages: Sequence[Message]) -> list[Compressed]:
+        """Each of `messages`, which follow each other in one session, as it is to be sent."""
         ...
 
 

@@ -87,6 +87,14 @@ class Message:
         return MessageKey(self.conversation, self.session, self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A message's content as a language model is sent it, and the fraction of its tokens that was kept, 0 to 1."""
+
+    text: str
+    kept: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """A topic: the messages from `first` to `last` of one session, and why it was cut after them."""

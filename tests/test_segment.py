@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memories import empty_home, kept, line, opened, take, take_into
 
-import lightmem_cli.engine.filters
+import lightmem_cli.engine.sensory
 import lightmem_cli.segment
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory
@@ -26,9 +26,10 @@ from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.topics import ask_to_close_all
 from lightmem_cli.profiles.settings import Settings
-from lightmem_cli.protocols import Cut, Segmenter, Spoken
+from lightmem_cli.protocols import Gap, Segmenter, Spoken
 from lightmem_cli.records import Message, Role, Segment
-from lightmem_cli.segment import OpenTopic, cut_session, open_segmenter, unit_means
+from lightmem_cli.segment import OpenTopic, cut_session, unit_means
+from lightmem_cli.segment.similarity import SimilaritySegmenter
 from lightmem_cli.store.history import History, work
 from lightmem_cli.store.history.connection import transaction
 from lightmem_cli.transcript import read_transcript
@@ -58,14 +59,14 @@ class Neighbours:
     lookahead: int = 2
     unlike: float = 0.3
 
-    def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
-        found: list[Cut] = []
+    def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
+        found: list[Gap] = []
         for at in range(start, len(turns) - (1 if ended else self.lookahead)):
             before = turns[max(0, at + 1 - self.lookback) : at + 1]
             behind = turns[at + 1 : at + 1 + self.lookahead]
-            if at > start and _likeness(before, behind) < self.unlike:
-                found.append(Cut(at, "similarity", 0.5))
-                start = at + 1
+            cut = at > start and _likeness(before, behind) < self.unlike
+            found.append(Gap(at, 0.5 if cut else 0.25, "similarity" if cut else None))
+            start = at + 1 if cut else start
         return found
 
 
@@ -77,14 +78,13 @@ def _likeness(before: Sequence[Spoken], behind: Sequence[Spoken]) -> float:
     return float(sums[0] @ sums[1]) / (lengths[0] * lengths[1]) if all(lengths) else 1.0
 
 
-SEGMENTERS = {"neighbours": Neighbours(), "similarity": open_segmenter("similarity")}
+SEGMENTERS = {"neighbours": Neighbours(), "similarity": SimilaritySegmenter()}
 
 
 @contextmanager
 def cutting_with(segmenter: Segmenter) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lightmem_cli.segment, "open_segmenter", lambda use: segmenter)
-        patch.setattr(lightmem_cli.engine.filters, "open_segmenter", lambda use: segmenter)
+        patch.setattr(lightmem_cli.engine.sensory, "open_segmenter", lambda use, how: segmenter)
         yield
 
 
@@ -206,7 +206,7 @@ def test_a_segmenter_reads_the_same_vectors_in_the_filter_and_in_the_memory() ->
     seen: dict[str, list[Any]] = {}
 
     class Watched(Neighbours):
-        def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+        def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
             for turn in turns:
                 seen.setdefault(turn.message.id, []).append(turn.vector)
             return []
@@ -341,15 +341,15 @@ def _turns(*minutes: float | None) -> list[Spoken]:
     ],
 )
 def test_a_long_silence_ends_a_topic(minutes: tuple[float | None, ...], places: list[int]) -> None:
-    cuts = cut_session(_turns(*minutes), segmenter=Neighbours(), silence=HOUR, start=0, ended=False)
-    assert cuts == [Cut(place, "silence", 1.0) for place in places]
+    gaps = cut_session(_turns(*minutes), segmenter=Neighbours(), silence=HOUR, start=0, ended=False)
+    assert [gap for gap in gaps if gap.by] == [Gap(place, 1.0, "silence") for place in places]
 
 
 def test_the_end_of_a_session_ends_its_last_topic_only_where_it_has_ended() -> None:
     turns = _turns(0, 300, 301)
-    for ended, last in ((False, []), (True, [Cut(2, "session", 1.0)])):
-        cuts = cut_session(turns, segmenter=Neighbours(), silence=HOUR, start=1, ended=ended)
-        assert cuts == last, "what ended before `start` is told again"
+    for ended, last in ((False, []), (True, [Gap(2, 1.0, "session")])):
+        gaps = cut_session(turns, segmenter=Neighbours(), silence=HOUR, start=1, ended=ended)
+        assert [gap for gap in gaps if gap.by] == last, "what ended before `start` is told again"
     assert cut_session([], segmenter=Neighbours(), silence=HOUR, start=0, ended=True) == []
 
 
@@ -357,7 +357,7 @@ def test_a_segmenter_sees_one_stretch_at_a_time() -> None:
     seen: list[tuple[list[str], int, bool]] = []
 
     class Watched(Neighbours):
-        def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+        def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
             seen.append(([turn.message.id for turn in turns], start, ended))
             return []
 
@@ -393,7 +393,7 @@ def test_an_endless_topic_is_not_looked_at_anew_for_each_turn() -> None:
     looked_at: list[int] = []
 
     class Watched(Neighbours):
-        def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+        def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
             looked_at.append(len(turns) - start)
             return []
 
@@ -402,7 +402,8 @@ def test_an_endless_topic_is_not_looked_at_anew_for_each_turn() -> None:
         assert topic.take([turn]) == []
     assert looked_at[:256] == list(range(1, 257)), "a topic of usual length is"
     assert sum(looked_at[256:]) < 6 * 3000
-    assert topic.take([], ended=True) == [(3000, "session")]
+    [ended] = topic.take([], ended=True)
+    assert (ended.turns, ended.by) == (3000, "session")
     looked_at.clear()
     rows = [line(id=f"m{n}", session="s", content="And on it goes.") for n in range(120)]
     with pytest.MonkeyPatch.context() as patch, cutting_with(Watched()), empty_home() as home:
@@ -420,7 +421,8 @@ def _taken(turns: list[Spoken], ends: set[int], *, portions: set[int]) -> list[t
     found: list[tuple[int, str]] = []
     begin = at = 0
     for end in sorted({*portions, *ends, len(turns)} & set(range(len(turns) + 1))):
-        for size, by in topic.take(turns[begin:end], ended=end in ends):
+        for size, by, gaps in topic.take(turns[begin:end], ended=end in ends):
+            assert len(gaps) == size
             at += size
             found.append((at, by))
         begin = end
@@ -523,11 +525,11 @@ def test_two_writers_never_cut_one_session_twice() -> None:
     with empty_home() as home, empty_home() as whole:
 
         class Disturbed(Neighbours):
-            def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+            def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
                 if not disturbed:
                     disturbed.append(True)
                     take(home, rows)
-                return super().cuts(turns, start=start, ended=ended)
+                return super().gaps(turns, start=start, ended=ended)
 
         with cutting_with(Disturbed()):
             take(home, rows[:20], HowToIngest(keep_open=True))
@@ -539,10 +541,10 @@ def test_two_writers_never_cut_one_session_twice() -> None:
 
 def test_a_session_that_cannot_be_cut_is_set_aside_and_the_others_are_cut() -> None:
     class Fragile(Neighbours):
-        def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+        def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
             if turns[0].message.session == "a":
                 raise ValueError("odd")
-            return super().cuts(turns, start=start, ended=ended)
+            return super().gaps(turns, start=start, ended=ended)
 
     with empty_home() as home, empty_home() as whole:
         with cutting_with(Fragile()):

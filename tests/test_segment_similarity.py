@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightmem_cli.protocols import Cut, Spoken
+from lightmem_cli.protocols import Gap, Spoken
 from lightmem_cli.records import Message, Role
 from lightmem_cli.segment.cues import read_wording
 from lightmem_cli.segment.similarity import THRESHOLD, SimilaritySegmenter
@@ -37,6 +39,10 @@ def spoken(text: str, topic: int | None, *, noise: int = 0, speaker: str | None 
     return Spoken(message, vector / np.linalg.norm(vector))
 
 
+def cuts_of(segmenter: SimilaritySegmenter, said: Sequence[Spoken], *, start: int = 0, ended: bool = True) -> list[Gap]:
+    return [gap for gap in segmenter.gaps(said, start=start, ended=ended) if gap.by]
+
+
 turn = st.builds(
     spoken,
     st.sampled_from(SAID),
@@ -51,10 +57,10 @@ segmenters = st.builds(SimilaritySegmenter, threshold=st.sampled_from([0.0, 0.0,
 @settings(deadline=None, max_examples=50)
 @given(st.lists(turn, min_size=5, max_size=30), segmenters)
 def test_what_comes_later_moves_no_cut(said: list[Spoken], segmenter: SimilaritySegmenter) -> None:
-    whole = segmenter.cuts(said, start=0, ended=True)
+    whole = segmenter.gaps(said, start=0, ended=True)
     for length in range(len(said)):
-        early = segmenter.cuts(said[:length], start=0, ended=False)
-        assert early == [cut for cut in whole if cut.after < length - segmenter.lookahead]
+        early = segmenter.gaps(said[:length], start=0, ended=False)
+        assert early == [gap for gap in whole if gap.after < length - segmenter.lookahead]
 
 
 @settings(deadline=None)
@@ -63,21 +69,21 @@ def test_a_topic_taken_up_again_is_cut_as_in_one_piece(
     said: list[Spoken], segmenter: SimilaritySegmenter, portions: list[int]
 ) -> None:
     """As the engine asks: with `lookback` turns before the open topic, and a few more turns each time."""
-    found: list[Cut] = []
+    found: list[Gap] = []
     start = have = 0
     while have < len(said):
         have = min(len(said), have + portions[have % len(portions)])
         before = max(0, start - segmenter.lookback)
-        for cut in segmenter.cuts(said[before:have], start=start - before, ended=have == len(said)):
+        for cut in cuts_of(segmenter, said[before:have], start=start - before, ended=have == len(said)):
             found.append(cut._replace(after=cut.after + before))
             start = found[-1].after + 1
-    assert found == segmenter.cuts(said, start=0, ended=True)
+    assert found == cuts_of(segmenter, said)
 
 
 @settings(deadline=None)
 @given(turns, segmenters)
 def test_cuts_are_between_turns_in_order_and_before_words(said: list[Spoken], segmenter: SimilaritySegmenter) -> None:
-    cuts = segmenter.cuts(said, start=0, ended=True)
+    cuts = cuts_of(segmenter, said)
     places = [cut.after for cut in cuts]
     assert places == sorted(set(places))
     assert all(0 <= place < len(said) - 1 for place in places)
@@ -89,7 +95,7 @@ def test_talk_is_cut_where_it_turns_to_something_else() -> None:
     pets = [spoken("Biscuit the greyhound sleeps on the sofa.", 0, noise=n) for n in range(5)]
     work = [spoken("Jonah repots plants in the alpine house.", 1, noise=n) for n in range(5)]
     sea = [spoken("Ines took a train to Travemünde.", 2, noise=n) for n in range(5)]
-    cuts = SimilaritySegmenter().cuts([*pets, *work, *sea], start=0, ended=True)
+    cuts = cuts_of(SimilaritySegmenter(), [*pets, *work, *sea])
     assert [cut.after for cut in cuts] == [4, 9]
 
 
@@ -108,16 +114,16 @@ def test_who_speaks_is_no_topic() -> None:
             assert turn.vector is not None
             turn.vector[14 + at // 4 % 2] = 1.2
             said.append(Spoken(turn.message, turn.vector / np.linalg.norm(turn.vector)))
-        cuts.append([cut.after for cut in SimilaritySegmenter().cuts(said, start=0, ended=True)])
+        cuts.append([cut.after for cut in cuts_of(SimilaritySegmenter(), said)])
     assert cuts[0] == [7, 15]
     assert set(cuts[1]) > {7, 15}, "the same vectors, all taken for one speaker's"
 
 
 def test_one_topic_is_not_cut_and_one_turn_neither() -> None:
     pets = [spoken("Biscuit the greyhound sleeps on the sofa.", 0, noise=n % 3) for n in range(12)]
-    assert SimilaritySegmenter().cuts(pets, start=0, ended=True) == []
-    assert SimilaritySegmenter().cuts(pets[:1], start=0, ended=True) == []
-    assert SimilaritySegmenter().cuts([], start=0, ended=True) == []
+    assert cuts_of(SimilaritySegmenter(), pets) == []
+    assert cuts_of(SimilaritySegmenter(), pets[:1]) == []
+    assert cuts_of(SimilaritySegmenter(), []) == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import typer
 from lightmem_cli.cli import (
     ask,
     backup,
+    compress,
     config,
     demo,
     doctor,
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=ingest.EXAMPLES)(ingest.ingest)
+app.command(epilog=compress.EXAMPLES)(compress.compress)
 app.command(epilog=segment.EXAMPLES)(segment.segment)
 app.command(epilog=extract.EXAMPLES)(extract.extract)
 app.command(epilog=update.EXAMPLES)(update.update)

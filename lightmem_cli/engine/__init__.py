@@ -10,6 +10,7 @@ from functools import cached_property
 from types import TracebackType
 
 from lightmem_cli.engine.indexes import Indexes
+from lightmem_cli.engine.sensory import Sensory
 from lightmem_cli.errors import LightmemError, ProfileBusy, SpaceMismatch, StoreError
 from lightmem_cli.profiles import Profile
 from lightmem_cli.profiles.settings import Settings
@@ -45,12 +46,14 @@ class Memory:
         return open_extractor(extract.use, roles=extract.roles, threshold=extract.threshold)
 
     @cached_property
-    def segmenter(self) -> Segmenter:
-        from lightmem_cli.segment import open_segmenter
+    def sensory(self) -> Sensory:
+        return Sensory(self.settings, notice=self.notice)
 
-        use = self.settings.segment.use
-        assert use != "none", "a profile that cuts no topics has no segmenter"
-        return open_segmenter(use)
+    @property
+    def segmenter(self) -> Segmenter:
+        segmenter = self.sensory.segmenter
+        assert segmenter is not None, "a profile that cuts no topics has no segmenter"
+        return segmenter
 
     def space(self) -> tuple[int, Space]:
         """The profile's vector space with history's integer; it becomes the active one if there is none.

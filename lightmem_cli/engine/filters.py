@@ -11,13 +11,14 @@ from typing import NamedTuple
 from lightmem_cli.engine import embedder_of
 from lightmem_cli.engine.identify import Identifier
 from lightmem_cli.engine.pending import sentences_of
+from lightmem_cli.engine.sensory import Sensory
 from lightmem_cli.engine.topics import silence_of
 from lightmem_cli.errors import InputError
 from lightmem_cli.extract import open_extractor
 from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.protocols import Embedder, Progress, Spoken
 from lightmem_cli.records import Entry, Message, Row
-from lightmem_cli.segment import SESSION, Ended, OpenTopic, open_segmenter, unit_means
+from lightmem_cli.segment import SESSION, Ended, OpenTopic, unit_means
 from lightmem_cli.transcript import BadLine, Item, redact
 
 _MEND = "mend the line; everything before it was processed"
@@ -91,8 +92,8 @@ class _Topics:
         self._settings = settings
         self._notice = notice
         self._topic: OpenTopic | None = None
-        if settings.segment.use != "none":
-            segmenter = open_segmenter(settings.segment.use)
+        segmenter = Sensory(settings, notice=notice).segmenter
+        if segmenter is not None:
             self._topic = OpenTopic(segmenter=segmenter, silence=silence_of(settings))
         self._rows: list[Row] = []
         self._place: tuple[str, str] | None = None
@@ -121,7 +122,7 @@ class _Topics:
         if self._topic:
             yield from self._ended(self._topic.take([], ended=True))
         elif self._rows:
-            yield from self._ended([Ended(len(self._rows), SESSION)])
+            yield from self._ended([Ended(len(self._rows), SESSION, (*[0.0] * (len(self._rows) - 1), 1.0))])
 
     def _ended(self, topics: Iterable[Ended]) -> Iterator[InTopic]:
         for topic in topics:

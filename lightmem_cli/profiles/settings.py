@@ -7,13 +7,14 @@ naming it is a mistake in the profile rather than a surprise in the middle of a 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
 
+Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -52,12 +53,25 @@ class Transcript(Table):
 
 
 class Compress(Table):
-    use: Literal["none"] = "none"
+    use: Literal["none", "llmlingua2", "entropy"] = "none"
+    # A Hub name or a folder. llmlingua2: "" is its multilingual BERT; entropy: "" is word frequencies, no model at all
+    model: str = ""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.6  # the fraction of tokens that is kept
+    minimum: Annotated[int, Field(ge=0)] = 8  # of each message at least so many tokens are kept
+    keep: list[Keep] = list(get_args(Keep))  # what always stays
+    roles: Literal["user", "assistant", "both"] = "both"  # whose messages are shortened
+    surprise: Literal["average", "first"] = "average"  # entropy with a model: what a word's tokens come to
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["int8", "fp32"] = "int8"  # of LLMLingua-2's models on a cpu: int8 through onnxruntime
 
 
 class Segment(Table):
-    use: Literal["none", "similarity"] = "similarity"
+    use: Literal["none", "similarity", "attention", "hybrid"] = "similarity"
     silence_minutes: Annotated[float, Field(gt=0)] = 60  # between two messages; a longer one always ends the topic
+    buffer_tokens: Annotated[int, Field(ge=16)] = 512  # attention, hybrid: what is read at once, and a topic's longest
+    model: str = ""  # attention, hybrid: whose attention; "" is that of compress.model where llmlingua2 is used
+    alike: Annotated[float, Field(ge=-1, le=1)] = 0.5  # hybrid: a cosine of neighbours from here on is one topic
+    tolerance: Annotated[int, Field(ge=0)] = 1  # hybrid: turns by which attention and similarity may differ
 
 
 class Extract(Table):

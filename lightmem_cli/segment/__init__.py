@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, assert_never
 
-from lightmem_cli.protocols import Cut, Segmenter, Spoken
+from lightmem_cli.protocols import Gap, Segmenter, Spoken
 
 if TYPE_CHECKING:
-    from lightmem_cli.protocols import Ids, Vectors
+    from lightmem_cli.protocols import Ids, TokenReader, Vectors
 
-Use: TypeAlias = Literal["similarity"]
+Use: TypeAlias = Literal["similarity", "attention", "hybrid"]
 
 SILENCE = "silence"
 SESSION = "session"
@@ -21,9 +22,29 @@ _LONG = 256  # turns of an open topic from which on it is looked at anew only wh
 _GROWTH = 1 / 4  # 20,000 turns of one topic, 300 at a time, take 11 s instead of 42 s
 
 
-def open_segmenter(use: Use) -> Segmenter:
+@dataclass(frozen=True, slots=True)
+class HowToCut:
+    """The choices that the segmenters have. `reader` opens the model whose attention they read, when first needed."""
+
+    reader: Callable[[], TokenReader]
+    buffer_tokens: int = 512
+    alike: float = 0.5
+    tolerance: int = 1
+
+
+def open_segmenter(use: Use, how: HowToCut) -> Segmenter:
     """Open the segmenter `use`."""
     match use:
+        case "attention":
+            from lightmem_cli.segment.attention import AttentionSegmenter
+
+            return AttentionSegmenter(how.reader, buffer_tokens=how.buffer_tokens)
+        case "hybrid":
+            from lightmem_cli.segment.hybrid import HybridSegmenter
+
+            return HybridSegmenter(
+                how.reader, buffer_tokens=how.buffer_tokens, alike=how.alike, tolerance=how.tolerance
+            )
         case "similarity":
             from lightmem_cli.segment.similarity import SimilaritySegmenter
 
@@ -33,10 +54,18 @@ def open_segmenter(use: Use) -> Segmenter:
 
 
 class Ended(NamedTuple):
-    """The open topic ended with its turn number `turns`, counted from 1, and what cut it there."""
+    """The open topic ended with its turn number `turns`, counted from 1: what cut it there, and how clearly.
+
+    `gaps` says of each of its turns how clearly a topic ends behind it, 0 to 1; the last is `score`.
+    """
 
     turns: int
     by: str
+    gaps: tuple[float, ...]
+
+    @property
+    def score(self) -> float:
+        return self.gaps[-1]
 
 
 class OpenTopic:
@@ -69,7 +98,7 @@ class OpenTopic:
         self._turns += turns
         if not ended and hardly_grown(len(self._turns) - self._start, before=self._looked_at):
             return []
-        cuts = cut_session(
+        gaps = cut_session(
             self._turns,
             segmenter=self._segmenter,
             silence=self._silence,
@@ -78,9 +107,13 @@ class OpenTopic:
             dated_before=self._dated_before,
         )
         found: list[Ended] = []
-        for cut in cuts:
-            found.append(Ended(cut.after + 1 - self._start, cut.by))
-            self._start = cut.after + 1
+        scores: list[float] = []
+        for gap in gaps:
+            scores.append(gap.score)
+            if gap.by is not None:
+                found.append(Ended(gap.after + 1 - self._start, gap.by, tuple(scores)))
+                self._start = gap.after + 1
+                scores.clear()
         self._looked_at = len(self._turns) - self._start
         if ended:
             self._drop(len(self._turns))
@@ -110,23 +143,23 @@ def cut_session(
     start: int,
     ended: bool,
     dated_before: datetime | None = None,
-) -> list[Cut]:
-    """The cuts at or behind `start`, where the open topic of a session began, in order.
+) -> list[Gap]:
+    """The gaps from `start` on, where the open topic of a session began, one by one, as far as they can be decided.
 
     Where a dated turn was said more than `silence` after the dated turn before it (before `turns`: `dated_before`), the
     topic ends by "silence"; with the last turn it ends by "session" where the session has `ended`. The segmenter sees
-    one stretch between such cuts at a time. No cut depends on more than its `lookahead` of later turns.
+    one stretch between such cuts at a time.
     """
-    found: list[Cut] = []
+    found: list[Gap] = []
     begins = [0, *_after_silence(turns, silence=silence, dated_before=dated_before)]
     for begin, end in zip(begins, [*begins[1:], len(turns)], strict=True):
         if end <= start:
             continue
         last = end == len(turns)
-        within = segmenter.cuts(turns[begin:end], start=max(start - begin, 0), ended=ended or not last)
-        found += [cut._replace(after=cut.after + begin) for cut in within]
+        within = segmenter.gaps(turns[begin:end], start=max(start - begin, 0), ended=ended or not last)
+        found += [gap._replace(after=gap.after + begin) for gap in within]
         if ended or not last:
-            found.append(Cut(after=end - 1, by=SESSION if last else SILENCE, score=1.0))
+            found.append(Gap(after=end - 1, score=1.0, by=SESSION if last else SILENCE))
     return found
 
 

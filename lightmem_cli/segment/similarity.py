@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from lightmem_cli.protocols import Cut, Spoken
+from lightmem_cli.protocols import Gap, Spoken
 from lightmem_cli.segment.cues import Wording, read_wording
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class SimilaritySegmenter:
         """`threshold`: how likely a topic must end for a cut, 0 to 1."""
         self._threshold = threshold
 
-    def cuts(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Cut]:
+    def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
         """See `Segmenter`. The score is the likelihood that a topic ends there."""
         last = len(turns) - 1 if ended else len(turns) - self.lookahead  # gaps from here on are not decided yet
         if last <= start:
@@ -83,8 +83,8 @@ class SimilaritySegmenter:
         found = []
         for at in range(start, last):
             here = likely[at]
-            if here >= self._threshold and here >= likely.get(at - 1, 0.0) and here > likely.get(at + 1, 0.0):
-                found.append(Cut(after=at, by="similarity", score=round(here, 4)))
+            cut = here >= self._threshold and here >= likely.get(at - 1, 0.0) and here > likely.get(at + 1, 0.0)
+            found.append(Gap(after=at, score=round(here, 4), by="similarity" if cut else None))
         return found
 
 
