@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmem_cli.errors import MissingPart, ProfileError
-from lightmem_cli.local_models import minilm
+from lightmem_cli.local_models import device, minilm
 from lightmem_cli.local_models.bert_graph import quantise, write_graph
 from lightmem_cli.local_models.device import choose_device
+from lightmem_cli.local_models.folders import model_folder
 from lightmem_cli.local_models.onnx_export import cache_folder, open_export, revision
 
 
@@ -180,3 +182,47 @@ def test_a_device_is_chosen_or_refused_by_name() -> None:
             choose_device(unknown)
     with pytest.raises(MissingPart, match="cuda:99"):
         choose_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "torch", "driver", "asked"),
+    [
+        ("auto", "2.8.0", True, True),
+        ("auto", "2.8.0", False, False),
+        ("auto", "2.8.0+cpu", True, False),
+        ("auto", "2.8.0+cu128", True, True),
+        ("auto", None, True, False),
+        ("cpu", "2.8.0", True, False),
+        ("cuda", "2.8.0+cpu", False, True),  # so that torch refuses it
+        ("gpu", None, False, True),
+    ],
+)
+def test_torch_is_asked_for_a_device_only_where_there_may_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, torch: str | None, driver: bool, asked: bool
+) -> None:
+    def version(package: str) -> str:
+        if torch is None:
+            raise PackageNotFoundError(package)
+        return torch
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(device, "_DRIVERS", [str(tmp_path if driver else tmp_path / "absent")])
+    assert device.maybe_accelerated(wanted) is asked
+
+
+@pytest.mark.parametrize(("machine", "asked"), [("arm64", True), ("x86_64", False)])
+def test_torch_is_asked_for_mps_on_apples_own_processors(
+    monkeypatch: pytest.MonkeyPatch, machine: str, asked: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert device.maybe_accelerated() is asked
+
+
+def test_a_models_owner_is_only_added_to_a_name_without_one(tmp_path: Path) -> None:
+    assert model_folder(str(tmp_path), without="") == tmp_path
+    for source, owner, repository in (("a", "b", "b/a"), ("c/a", "b", "c/a"), ("a", "", "a")):
+        with pytest.raises(MissingPart, match=f"the model {repository} is not") as raised:
+            model_folder(source, owner=owner, without="do without")
+        assert raised.value.hint == f"hf download {repository}    (do without)"

@@ -7,17 +7,18 @@ Another kind of processor, or another onnxruntime, may round a last bit differen
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lightmem_cli.embed.windows import well_formed, windows
+from lightmem_cli.embed.windows import windows
 from lightmem_cli.errors import ProfileError
 from lightmem_cli.local_models import minilm
+from lightmem_cli.local_models.device import processors
 from lightmem_cli.local_models.minilm import Precision
 from lightmem_cli.local_models.onnx_export import Export, open_export, revision
+from lightmem_cli.local_models.surrogates import well_formed
 from lightmem_cli.records import Space
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class OnnxEmbedder:
             hint = "lightmem config set embed.use sentence-transformers"
             raise ProfileError(f'embed.use = "onnx" runs {minilm.NAME}, not {model}', hint=hint)
         self._precision = precision
-        self._workers = workers or min(_processors(), _MAX_WORKERS)
+        self._workers = workers or min(processors(), _MAX_WORKERS)
         self._progress = progress
 
     @property
@@ -124,10 +125,3 @@ def _runs(pieces: Sequence[Sequence[int]], *, most: int) -> Iterator[list[int]]:
         positions = by_length[length]
         step = max(1, most // length)
         yield from (positions[start : start + step] for start in range(0, len(positions), step))
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lightmem_cli.embed.windows import well_formed, windows
+from lightmem_cli.embed.windows import windows
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models import minilm
 from lightmem_cli.local_models.device import choose_device
+from lightmem_cli.local_models.folders import model_folder
+from lightmem_cli.local_models.surrogates import well_formed
 from lightmem_cli.records import Space
 
 if TYPE_CHECKING:
@@ -60,9 +62,14 @@ class SentenceTransformerEmbedder:
             vectors[n] = vector / np.maximum(np.sqrt((vector * vector).sum()), np.float32(1e-12))
         return vectors
 
+    def _folder(self) -> Path:
+        if self._source:
+            return model_folder(self._source, owner="sentence-transformers", without=_WITHOUT)
+        return minilm.model_folder()
+
     @cached_property
     def _model(self) -> Any:
-        folder = _model_folder(self._source) if self._source else minilm.model_folder()
+        folder = self._folder()
         device = choose_device(self._device)
         self._progress(f"loading {self._name} on {device} …")
         from sentence_transformers import SentenceTransformer
@@ -95,24 +102,6 @@ class SentenceTransformerEmbedder:
         added: int = self._model.tokenizer.num_special_tokens_to_add()
         longest: int = self._model.max_seq_length or self._model.tokenizer.model_max_length
         return longest - added
-
-
-def _model_folder(source: str) -> Path:
-    """The folder of a local model, or of one the Hub's cache holds; the Hub itself is not asked."""
-    local = Path(source).expanduser()
-    if local.is_dir():
-        return local
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    repository = source if "/" in source else f"sentence-transformers/{source}"
-    try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        hint = f"hf download {repository}    ({_WITHOUT})"
-        raise MissingPart(f"the model {repository} is not on this machine", hint=hint) from error
-    except HFValidationError as error:
-        raise MissingPart(f"no folder {source}, and no model of the Hub has such a name", hint=_WITHOUT) from error
 
 
 def _weights_hash(model: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from lightmem_cli.local_models.surrogates import well_formed
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -54,8 +56,3 @@ def _word_start(words: Sequence[int], token: int, *, after: int) -> int:
         if words[candidate] != words[candidate - 1]:
             return candidate
     return token
-
-
-def well_formed(text: str) -> str:
-    """`text` with "?" for each half of a surrogate pair, which no tokenizer takes; no other character moves."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -11,7 +11,7 @@ number; onnxruntime's own dynamic quantisation takes one scale over the whole ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -25,15 +25,27 @@ if TYPE_CHECKING:
 
 _MICROSOFT: Final = "com.microsoft"  # onnxruntime's own fused operators
 _SCALARS: Final = {"top": 127, "top_share": 1 / 127, "smallest": 1e-9, "middle_and_half": 128.5, "unit": 1}
-_EPSILON: Final = 1e-12  # of layer normalisation, from the model's config.json
+_SMALLEST: Final = 1e-30  # of a scale: a row of zeros, as of padding, stays one
 
 
-class _Graph:
-    """Collects nodes and constants; each operation returns the name of its result."""
+class Graph:
+    """Collects nodes and constants; each operation returns the name of its result.
 
-    def __init__(self) -> None:
+    `epsilon` is that of layer normalisation, from the model's config.json.
+    """
+
+    def __init__(self, *, precision: Precision, epsilon: float = 1e-12) -> None:
+        import numpy as np
+
+        self.precision: Final = precision
+        self.epsilon: Final = epsilon
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        if precision == "int8":
+            for name, value in _SCALARS.items():
+                self.constant(name, np.array(value, np.float32))
+            self.constant("zero_point", np.array(128, np.uint8))
+            self.constant("last_axis", np.array([-1], np.int64))
 
     def constant(self, name: str, value: Array) -> str:
         import numpy as np
@@ -52,52 +64,53 @@ class _Graph:
     def one(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         return self.node(kind, *inputs, domain=domain, **attributes)[0]
 
+    def serialised(self, name: str, *, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:
+        """The whole as a model, as onnxruntime reads it; `inputs` and `outputs` are ONNX's own value infos."""
+        from onnx import helper
+
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, self.constants),
+            opset_imports=[helper.make_opsetid("", 19), helper.make_opsetid(_MICROSOFT, 1)],
+            ir_version=9,
+        )
+        whole: bytes = model.SerializeToString()
+        return whole
+
 
 def write_graph(weights: Weights, *, layers: int, heads: int, tokens: int, precision: Precision) -> bytes:
     """The serialised encoder: `layers` BERT layers of `heads` attention heads, for at most `tokens` wordpieces."""
-    import numpy as np
     from onnx import TensorProto, helper
 
-    graph = _Graph()
-    if precision == "int8":
-        for name, value in _SCALARS.items():
-            graph.constant(name, np.array(value, np.float32))
-        graph.constant("zero_point", np.array(128, np.uint8))
-        graph.constant("last_axis", np.array([-1], np.int64))
-    hidden = _embeddings(graph, weights, tokens=tokens, precision=precision)
-    for layer in range(layers):
-        hidden = _layer(graph, weights, hidden, prefix=f"encoder.layer.{layer}.", heads=heads, precision=precision)
+    graph = Graph(precision=precision)
+    hidden = embeddings(graph, weights, tokens=tokens)
+    for number in range(layers):
+        hidden = layer(graph, weights, hidden, number=number, heads=heads)
     graph.nodes.append(helper.make_node("Identity", [hidden], ["hidden"]))
     width = weights["embeddings.LayerNorm.weight"].shape[0]
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "encoder",
-            [helper.make_tensor_value_info("ids", TensorProto.INT64, ["texts", "tokens"])],
-            [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["texts", "tokens", width])],
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", 19), helper.make_opsetid(_MICROSOFT, 1)],
-        ir_version=9,
+    return graph.serialised(
+        "encoder",
+        inputs=[helper.make_tensor_value_info("ids", TensorProto.INT64, ["texts", "tokens"])],
+        outputs=[helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["texts", "tokens", width])],
     )
-    serialised: bytes = model.SerializeToString()
-    return serialised
 
 
-def _embeddings(graph: _Graph, weights: Weights, *, tokens: int, precision: Precision) -> str:
-    """Word, position and (constant) token-type embeddings, added and normalised."""
+def embeddings(graph: Graph, weights: Weights, *, tokens: int, first_position: int = 0) -> str:
+    """Word, position and (constant) token-type embeddings of `ids`, added and normalised.
+
+    `first_position` is the row of the table of positions that the first token has.
+    """
     import numpy as np
     from onnx import TensorProto
 
     table = weights["embeddings.word_embeddings.weight"]
-    if precision == "int8":
-        scale = np.abs(table).max(axis=1, keepdims=True) / np.float32(127)
+    if graph.precision == "int8":
+        scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / np.float32(127), np.float32(_SMALLEST))
         rows = graph.constant("words", np.rint(table / scale).astype(np.int8))
         words = graph.one("Cast", graph.one("Gather", rows, "ids"), to=TensorProto.FLOAT)
         words = graph.one("Mul", words, graph.one("Gather", graph.constant("word_scales", scale), "ids"))
     else:
         words = graph.one("Gather", graph.constant("words", table), "ids")
-    places = weights["embeddings.position_embeddings.weight"][:tokens]
+    places = weights["embeddings.position_embeddings.weight"][first_position : first_position + tokens]
     places = places + weights["embeddings.token_type_embeddings.weight"][0]
     start = graph.constant("start", np.array([0], np.int64))
     length = graph.one("Shape", "ids", start=1, end=2)
@@ -105,42 +118,70 @@ def _embeddings(graph: _Graph, weights: Weights, *, tokens: int, precision: Prec
     return _normalise(graph, weights, graph.one("Add", words, positions), prefix="embeddings.")
 
 
-def _layer(graph: _Graph, weights: Weights, hidden: str, *, prefix: str, heads: int, precision: Precision) -> str:
-    """One layer: attention over the text's tokens, then the feed-forward part, each added to what came in."""
+def layer(
+    graph: Graph, weights: Weights, hidden: str, *, number: int, heads: int, attends: list[str] | None = None
+) -> str:
+    """One layer: attention over the text's tokens, then the feed-forward part, each added to what came in.
+
+    Given `attends`, and one text: the name of its probabilities, (1, heads, tokens, tokens), is appended. For that they
+    are written out: onnxruntime's fused attention keeps none.
+    """
     import numpy as np
 
+    prefix = f"encoder.layer.{number}."
     three = [f"{prefix}attention.self.{part}." for part in ("query", "key", "value")]
     joined = np.concatenate([weights[name + "weight"] for name in three])
     bias = graph.constant(prefix + "bias", np.concatenate([weights[name + "bias"] for name in three]))
-    parts = graph.node(
-        "Split", _product(graph, hidden, prefix + "qkv", joined, precision), outputs=3, axis=-1, num_outputs=3
-    )
-    read = graph.one("MultiHeadAttention", *parts, bias, domain=_MICROSOFT, num_heads=heads)
-    hidden = _project(graph, weights, read, onto=hidden, prefix=prefix + "attention.output.", precision=precision)
+    parts = _product(graph, hidden, prefix + "qkv", joined)
+    if attends is None:
+        split = graph.node("Split", parts, outputs=3, axis=-1, num_outputs=3)
+        read = graph.one("MultiHeadAttention", *split, bias, domain=_MICROSOFT, num_heads=heads)
+    else:
+        read, probabilities = _written_out(
+            graph, graph.one("Add", parts, bias), prefix, width=len(joined) // 3, heads=heads
+        )
+        attends.append(probabilities)
+    hidden = _project(graph, weights, read, onto=hidden, prefix=prefix + "attention.output.")
     inner = prefix + "intermediate.dense."
-    wide = _product(graph, hidden, inner + "weight", weights[inner + "weight"], precision)
+    wide = _product(graph, hidden, inner + "weight", weights[inner + "weight"])
     wide = graph.one("BiasGelu", wide, *_constants(graph, weights, inner + "bias"), domain=_MICROSOFT)
-    return _project(graph, weights, wide, onto=hidden, prefix=prefix + "output.", precision=precision)
+    return _project(graph, weights, wide, onto=hidden, prefix=prefix + "output.")
 
 
-def _project(graph: _Graph, weights: Weights, value: str, *, onto: str, prefix: str, precision: Precision) -> str:
+def _written_out(graph: Graph, parts: str, prefix: str, *, width: int, heads: int) -> tuple[str, str]:
+    """One text's attention from queries, keys and values, (1, tokens, 3 × width): what is read, and from where."""
+    import numpy as np
+
+    size = width // heads
+    by_head = graph.constant(prefix + "by_head", np.array([-1, 3, heads, size], np.int64))
+    joined = graph.constant(prefix + "joined", np.array([1, -1, width], np.int64))
+    scale = graph.constant(prefix + "scale", np.array(size**-0.5, np.float32))
+    stacked = graph.one("Transpose", graph.one("Reshape", parts, by_head), perm=[1, 2, 0, 3])
+    query, key, value = graph.node("Split", stacked, outputs=3, axis=0, num_outputs=3)
+    scores = graph.one("MatMul", graph.one("Mul", query, scale), graph.one("Transpose", key, perm=[0, 1, 3, 2]))
+    probabilities = graph.one("Softmax", scores, axis=-1)
+    read = graph.one("Transpose", graph.one("MatMul", probabilities, value), perm=[0, 2, 1, 3])
+    return graph.one("Reshape", read, joined), probabilities
+
+
+def _project(graph: Graph, weights: Weights, value: str, *, onto: str, prefix: str) -> str:
     """A dense layer's result added to `onto`, and layer normalisation of the sum.
 
     Two additions and LayerNormalization take a fifth less time over all than SkipLayerNormalization, which fuses them.
     """
-    dense = _product(graph, value, prefix + "dense.weight", weights[prefix + "dense.weight"], precision)
+    dense = _product(graph, value, prefix + "dense.weight", weights[prefix + "dense.weight"])
     total = graph.one("Add", graph.one("Add", dense, *_constants(graph, weights, prefix + "dense.bias")), onto)
     return _normalise(graph, weights, total, prefix=prefix)
 
 
-def _normalise(graph: _Graph, weights: Weights, value: str, *, prefix: str) -> str:
+def _normalise(graph: Graph, weights: Weights, value: str, *, prefix: str) -> str:
     scale_and_shift = _constants(graph, weights, prefix + "LayerNorm.weight", prefix + "LayerNorm.bias")
-    return graph.one("LayerNormalization", value, *scale_and_shift, axis=-1, epsilon=_EPSILON)
+    return graph.one("LayerNormalization", value, *scale_and_shift, axis=-1, epsilon=graph.epsilon)
 
 
-def _product(graph: _Graph, value: str, name: str, weight: Array, precision: Precision) -> str:
+def _product(graph: Graph, value: str, name: str, weight: Array) -> str:
     """`value` times the transpose of `weight` (outputs, inputs), as PyTorch keeps it."""
-    if precision == "fp32":
+    if graph.precision == "fp32":
         return graph.one("MatMul", value, graph.constant(name, weight.T))
     integers, column_scale = quantise(weight)
     columns = graph.constant(name, integers.T), "unit", graph.constant(name + "_scale", column_scale)
@@ -158,10 +199,11 @@ def quantise(weight: Array) -> tuple[Array, Array]:
     import numpy as np
 
     scale = (np.abs(weight[:, 0::2]) + np.abs(weight[:, 1::2])).max(axis=1) / np.float32(127)
+    scale = np.maximum(scale, np.float32(_SMALLEST))
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
 
 
-def _quantised_rows(graph: _Graph, value: str) -> tuple[str, str]:
+def _quantised_rows(graph: Graph, value: str) -> tuple[str, str]:
     """Each token's activations as uint8 around 128, and the scale of each token.
 
     Adding a half and cutting off is rounding: every sum is positive.
@@ -175,5 +217,5 @@ def _quantised_rows(graph: _Graph, value: str) -> tuple[str, str]:
     return row, graph.one("Mul", largest, "top_share")
 
 
-def _constants(graph: _Graph, weights: Weights, *names: str) -> list[str]:
+def _constants(graph: Graph, weights: Weights, *names: str) -> list[str]:
     return [graph.constant(name, weights[name]) for name in names]

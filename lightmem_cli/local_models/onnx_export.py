@@ -1,9 +1,10 @@
-"""Keeps the encoder that reads a conversation's sentences in the user's cache: exported once, checked when opened."""
+"""Keeps the models that read a conversation, as ONNX graphs, in the user's cache: made once, checked when opened."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,6 +15,22 @@ from lightmem_cli.local_models.minilm import Precision
 from lightmem_cli.protocols import Progress
 
 RECIPE: Final = 1  # raise it when bert_graph.py changes in a way that changes vectors
+_FILES: Final = {"graph": "model.onnx", "tokenizer": "tokenizer.json"}
+
+
+class Source(NamedTuple):
+    """What is made, and kept in the folder `models/FOLDER` of the cache.
+
+    `stamp` is what it is made from and how: a kept copy with another stamp is made anew. `parts` are what `make` makes,
+    in its order: "graph", and "tokenizer" where there is one. `make` calls back as soon as it knows that it can.
+    """
+
+    name: str
+    precision: Precision
+    folder: str
+    stamp: dict[str, str | int]
+    parts: tuple[str, ...]
+    make: Callable[[Callable[[], None]], tuple[bytes, ...]]
 
 
 class Export(NamedTuple):
@@ -38,17 +55,48 @@ def cache_folder() -> Path:
 
 
 def open_export(precision: Precision, *, progress: Progress) -> Export:
-    """Read the cached export (23 MB in int8, hashed in about 15 ms), making it first where it is absent or damaged.
+    """The embedder's export (23 MB in int8, hashed in about 15 ms), see `open_kept`.
 
-    Several processes may ask at once: one exports, the others wait for it.
     Raises MissingPart where the model's package is absent or is not the published one, or the cache cannot be written.
     """
-    folder = cache_folder() / "models" / f"{minilm.NAME}-{revision(precision)}"
-    found = _read(folder)
+
+    def make(begin: Callable[[], None]) -> tuple[bytes, ...]:
+        source = minilm.model_folder()
+        begin()
+        from safetensors.numpy import load_file
+
+        from lightmem_cli.local_models.bert_graph import write_graph
+
+        weights = load_file(minilm.verified_weights(source))
+        graph = write_graph(
+            weights, layers=minilm.LAYERS, heads=minilm.HEADS, tokens=minilm.MAX_TOKENS, precision=precision
+        )
+        return graph, (source / "tokenizer.json").read_bytes()
+
+    source = Source(
+        name=minilm.NAME,
+        precision=precision,
+        folder=f"{minilm.NAME}-{revision(precision)}",
+        stamp={"source_sha256": minilm.WEIGHTS_SHA256, "recipe": RECIPE},
+        parts=("graph", "tokenizer"),
+        make=make,
+    )
+    graph, tokenizer = open_kept(source, progress=progress)
+    return Export(graph, tokenizer)
+
+
+def open_kept(source: Source, *, progress: Progress) -> tuple[bytes, ...]:
+    """Read the kept parts of a model, making them first where they are absent or damaged.
+
+    Several processes may ask at once: one makes them, the others wait for it.
+    Raises MissingPart where they cannot be made, or the cache cannot be written.
+    """
+    folder = cache_folder() / "models" / source.folder
+    found = _read(folder, source)
     if found is not None:
         return found
     try:
-        return _export_once(folder, precision, progress=progress)
+        return _make_once(folder, source, progress=progress)
     except OSError as error:
         hint = "set LIGHTMEM_CACHE to a directory that can be written"
         raise MissingPart(
@@ -56,70 +104,56 @@ def open_export(precision: Precision, *, progress: Progress) -> Export:
         ) from error
 
 
-def _read(folder: Path) -> Export | None:
-    """The export in `folder`, or None where any of it is absent or disagrees with the manifest."""
+def _read(folder: Path, source: Source) -> tuple[bytes, ...] | None:
+    """What `folder` keeps, or None where any of it is absent or disagrees with the manifest."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-        export = Export(graph=(folder / "model.onnx").read_bytes(), tokenizer=(folder / "tokenizer.json").read_bytes())
+        parts = tuple((folder / _FILES[part]).read_bytes() for part in source.parts)
     except (OSError, ValueError):
         return None
-    return export if manifest == _manifest(export) else None
+    return parts if manifest == _manifest(source, parts) else None
 
 
-def _manifest(export: Export) -> dict[str, str | int]:
-    return {
-        "source_sha256": minilm.WEIGHTS_SHA256,
-        "recipe": RECIPE,
-        "graph_sha256": sha256(export.graph).hexdigest(),
-        "tokenizer_sha256": sha256(export.tokenizer).hexdigest(),
-    }
+def _manifest(source: Source, parts: tuple[bytes, ...]) -> dict[str, str | int]:
+    named = zip(source.parts, parts, strict=True)
+    return source.stamp | {f"{part}_sha256": sha256(data).hexdigest() for part, data in named}
 
 
-def _export_once(folder: Path, precision: Precision, *, progress: Progress) -> Export:
+def _make_once(folder: Path, source: Source, *, progress: Progress) -> tuple[bytes, ...]:
     from filelock import FileLock, Timeout
 
-    _make_private(folder)
+    make_private(folder)
     lock = FileLock(folder.with_name(folder.name + ".lock"), mode=0o600)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        progress(f"waiting for another process that prepares {minilm.NAME} …")
+        progress(f"waiting for another process that prepares {source.name} …")
         lock.acquire()
     try:
-        found = _read(folder)
-        return found if found is not None else _export(folder, precision, progress=progress)
+        found = _read(folder, source)
+        return found if found is not None else _make(folder, source, progress=progress)
     finally:
         lock.release()
 
 
-def _export(folder: Path, precision: Precision, *, progress: Progress) -> Export:
-    """Export into `folder`. The manifest comes last: until then what lies there is not taken for an export."""
-    again = (folder / "manifest.json").exists()
-    source = minilm.model_folder()
-    progress(f"{'the cached copy is damaged: ' if again else ''}preparing {minilm.NAME} ({precision}), once …")
-    from safetensors.numpy import load_file
-
-    from lightmem_cli.local_models.bert_graph import write_graph
-
-    weights = load_file(minilm.verified_weights(source))
-    graph = write_graph(
-        weights, layers=minilm.LAYERS, heads=minilm.HEADS, tokens=minilm.MAX_TOKENS, precision=precision
-    )
-    export = Export(graph=graph, tokenizer=(source / "tokenizer.json").read_bytes())
-    _replace(folder / "model.onnx", export.graph)
-    _replace(folder / "tokenizer.json", export.tokenizer)
-    _replace(folder / "manifest.json", json.dumps(_manifest(export), indent=1).encode())
-    return export
+def _make(folder: Path, source: Source, *, progress: Progress) -> tuple[bytes, ...]:
+    """Make the parts in `folder`. The manifest comes last: until then what lies there is not taken for a model."""
+    again = "the cached copy is damaged: " if (folder / "manifest.json").exists() else ""
+    parts = source.make(lambda: progress(f"{again}preparing {source.name} ({source.precision}), once …"))
+    for part, data in zip(source.parts, parts, strict=True):
+        replace(folder / _FILES[part], data)
+    replace(folder / "manifest.json", json.dumps(_manifest(source, parts), indent=1).encode())
+    return parts
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make `folder`, and those above it that are missing, for this user alone, which `parents=True` would not."""
     if not folder.is_dir():
-        _make_private(folder.parent)
+        make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     """Write a private file new, then rename it over `path`."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
