@@ -18,9 +18,9 @@ ALL_KEPT: tuple[Keep, ...] = get_args(Keep)
 class HowToShorten:
     """The choices that the compressors have.
 
-    `reader` opens LLMLingua-2's model, called `model`, when first needed; for `entropy`, `model` is the name or folder
-    of a causal language model, or "" for word frequencies. `minimum` is in tokens, of each message. `roles` are those
-    whose messages are shortened. `exact` decides as the llmlingua package does.
+    `reader` opens LLMLingua-2's model, called `model`, in `precision`, when first needed; for `entropy`, `model` is the
+    name or folder of a causal language model, or "" for word frequencies. `minimum` is in tokens, of each message.
+    `roles` are those whose messages are shortened. `exact` decides as the llmlingua package does.
     """
 
     reader: Callable[[], TokenReader]
@@ -32,6 +32,7 @@ class HowToShorten:
     surprise: Literal["average", "first"]
     device: str
     progress: Progress
+    precision: Literal["int8", "fp32"] = "int8"
     exact: bool = False
 
 

@@ -30,17 +30,18 @@ def entities(text: str) -> tuple[str, ...]:
     A single word that opens a sentence, shouted text, headings in capitals and, in languages that capitalise their
     nouns, single words are not names.
     """
+    return tuple(dict.fromkeys(text[begin:end] for begin, end in name_spans(text)))
+
+
+def name_spans(text: str) -> list[tuple[int, int]]:
+    """Where the `entities` of `text` stand, each time: their characters [begin, end), in order and apart."""
     tokens = list(_TOKEN.finditer(text))
     capitals = [token for token in tokens if token.group()[0].isupper()]
     if not capitals or _is_shouted(tokens, capitals):
-        return ()
+        return []
     single_words = not looks_foreign(text)
-    found: dict[str, None] = {}
-    for run in _runs(text, capitals):
-        name = _name(text, run, single_words=single_words)
-        if name:
-            found.setdefault(name)
-    return tuple(found)
+    found = (_name_span(text, run, single_words=single_words) for run in _runs(text, capitals))
+    return [span for span in found if span]
 
 
 def _is_shouted(tokens: Sequence[re.Match[str]], capitals: Sequence[re.Match[str]]) -> bool:
@@ -63,18 +64,19 @@ def _runs(text: str, capitals: Sequence[re.Match[str]]) -> list[list[re.Match[st
     return runs
 
 
-def _name(text: str, run: list[re.Match[str]], *, single_words: bool) -> str:
+def _name_span(text: str, run: list[re.Match[str]], *, single_words: bool) -> tuple[int, int] | None:
     names = [at for at, token in enumerate(run) if not _is_no_name(token.group())]
     if not names:
-        return ""
+        return None
     run = run[names[0] : names[-1] + 1]
     if len(run) == 1:
         word = run[0].group()
         acronym = word.isupper() and 1 < len(word) <= 8
         opens = _OPENS.search(text[max(0, run[0].start() - 3) : run[0].start()]) is not None
         if len(word) < 2 or not (acronym or (single_words and not opens)):
-            return ""
-    return _OWNED.sub("", text[run[0].start() : run[-1].end()])
+            return None
+    begin, end = run[0].start(), run[-1].end()
+    return begin, begin + len(_OWNED.sub("", text[begin:end]))
 
 
 def _is_no_name(word: str) -> bool:
