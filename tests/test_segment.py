@@ -21,7 +21,7 @@ import lightmem_cli.engine.sensory
 import lightmem_cli.segment
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.filters import segment_only
+from lightmem_cli.engine.filters.segment import segment_only
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.topics import ask_to_close_all

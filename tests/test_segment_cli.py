@@ -5,23 +5,39 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.collections import LineCollection
 from memories import line, opened, take
 from process import lightmem, start
+from typer.testing import CliRunner
 
+import lightmem_cli.engine.sensory
+from lightmem_cli.cli import app
+from lightmem_cli.cli.curve import Curve
+from lightmem_cli.cli.picture import Picture
 from lightmem_cli.cli.render import Renderer
 from lightmem_cli.embed.hashing import HashingEmbedder
-from lightmem_cli.engine.filters import segment_only
+from lightmem_cli.engine.filters.segment import InTopic, segment_only
 from lightmem_cli.engine.ingest import HowToIngest
+from lightmem_cli.errors import InputError, MissingPart
+from lightmem_cli.local_models import token_pass
 from lightmem_cli.profiles.settings import Settings
+from lightmem_cli.protocols import Gap, Spoken
 from lightmem_cli.records import Row
+from lightmem_cli.segment import HowToCut
 from lightmem_cli.transcript import read_transcript, redact
 
 # Lines as they are written in the wild, with what each must come out as: no field lost, renamed or rounded.
@@ -52,21 +68,22 @@ def segments(home: Path) -> list[tuple[str, str, str]]:
 # As a filter --------------------------------------------------------------------------------------------------------
 
 
-def test_every_line_comes_out_in_order_as_it_was_written_with_two_more_fields(home: Path) -> None:
+def test_every_line_comes_out_in_order_as_it_was_written_with_three_more_fields(home: Path) -> None:
     run = lightmem("segment", "-", "--json", "--use", "none", feed="\n".join(ODD).encode())
     assert run.returncode == 0, run.stderr
     printed = run.stdout.decode("utf-8").split("\n")[:-1]
     for given, out, number in zip(ODD, printed, (1, 1, 1, 1, 2, 2), strict=True):
-        added = f', "segment": {number}, "cut_by": "session"}}'
+        added = f', "segment": {number}, "cut_by": "session", "score": 1.0}}'
         assert out == given.strip().removesuffix("}").rstrip() + added
-        assert json.loads(out) == json.loads(given) | {"segment": number, "cut_by": "session"}
+        assert json.loads(out) == json.loads(given) | {"segment": number, "cut_by": "session", "score": 1.0}
     assert not list(home.rglob("history.db")), "a filter touches no memory"
 
 
 def test_messages_inside_a_session_or_a_document_are_a_line_each(tmp_path: Path) -> None:
     messages = [{"content": "Hello.", "mood": "fine"}, {"content": "日本.", "half": "\ud800"}]
     session = {"session": "s", "timestamp": "2023-05-03T10:00:00", "messages": messages}
-    inherited = {"session": "s", "timestamp": "2023-05-03T10:00:00", "segment": 1, "cut_by": "session"}
+    inherited = {"session": "s", "timestamp": "2023-05-03T10:00:00"}
+    inherited |= {"segment": 1, "cut_by": "session", "score": 1.0}
     expected = [message | inherited for message in messages]
     documents = {
         "lines": json.dumps(session),
@@ -187,6 +204,206 @@ def test_what_is_redacted_does_not_leak_through_the_line_it_came_in(monkeypatch:
     assert second.raw == rows[1].rstrip(b"\n") and redact(second) is second
 
 
+# Scores and curves --------------------------------------------------------------------------------------------------
+
+TURNS = (0.0, 0.25, 0.8123456, 0.4, 0.1, 0.9)  # how clearly a topic ends behind each turn of a session of `Turning`
+
+
+class Turning:
+    """Cuts where a topic ends more clearly than .5, by the place of a turn alone."""
+
+    lookback = 0
+
+    def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
+        scores = [TURNS[at % len(TURNS)] for at in range(len(turns) - 1)]
+        return [Gap(at, score, "attention" if score > 0.5 else None) for at, score in enumerate(scores)][start:]
+
+
+@pytest.fixture
+def turning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightmem_cli.engine.sensory, "open_segmenter", lambda use, how: Turning())
+
+
+def rows(*sessions: int) -> list[bytes]:
+    """A line for each turn of sessions of so many turns."""
+    return [
+        line(id=f"{place}{n}", session=place, speaker="Ines", content=f"I saw heron {n}.", timestamp=None)
+        for place, size in zip("abcdefgh", sessions, strict=False)
+        for n in range(size)
+    ]
+
+
+def segmented(given: Sequence[bytes], **segment: object) -> list[InTopic]:
+    chosen = Settings.model_validate({"embed": {"use": "hashing"}, "segment": segment})
+    batches = read_transcript(io.BytesIO(b"".join(given)), name="chat", zone=UTC, keep_raw=True)
+    return list(segment_only([batches], chosen, notice=lambda line: None))
+
+
+def test_each_row_has_its_own_gap_and_the_score_of_its_topics_end(turning: None) -> None:
+    found = segmented(rows(8, 2))
+    assert [one.gap for one in found] == [*TURNS, 0.0, 1.0, 0.0, 1.0]
+    assert [one.score for one in found] == [0.8123456] * 3 + [0.9] * 3 + [1.0] * 4
+    assert [one.last for one in found] == [False, False, True, False, False, True, False, True, False, True]
+    assert [one.cut_by for one in found] == ["attention"] * 6 + ["session"] * 4
+    assert [one.message.id for one in found] == [str(one.row.id) for one in found]
+
+
+def test_without_a_segmenter_nothing_but_the_sessions_end_is_clear() -> None:
+    assert [(one.gap, one.score) for one in segmented(rows(3), use="none")] == [(0, 1), (0, 1), (1, 1)]
+
+
+def test_a_score_is_printed_with_four_digits(turning: None, tmp_path: Path) -> None:
+    chat = tmp_path / "chat.jsonl"
+    chat.write_bytes(b"".join(rows(5)))
+    result = CliRunner().invoke(app, ["segment", str(chat), "--use", "attention"])
+    assert [row["score"] for row in rows_of(result.stdout_bytes)] == [0.8123] * 3 + [1.0] * 2
+
+
+def test_attention_alone_embeds_nothing(turning: None) -> None:
+    chosen = {"embed": {"use": "no-such:thing"}, "segment": {"use": "attention"}}
+    batches = read_transcript(io.BytesIO(b"".join(rows(5))), name="chat", zone=UTC)
+    settings = Settings.model_validate(chosen)
+    assert len(list(segment_only([batches], settings, notice=lambda line: None))) == 5
+    with pytest.raises(MissingPart):
+        batches = read_transcript(io.BytesIO(b"".join(rows(5))), name="chat", zone=UTC)
+        hybrid = settings.model_copy(update={"segment": settings.segment.model_copy(update={"use": "hybrid"})})
+        list(segment_only([batches], hybrid, notice=lambda line: None))
+
+
+def test_options_reach_the_segmenter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chat = tmp_path / "chat.jsonl"
+    chat.write_bytes(b"".join(rows(3)))
+    opened: list[tuple[str, int]] = []
+    read: list[tuple[str, str]] = []
+
+    def open_segmenter(use: str, how: HowToCut) -> Turning:
+        opened.append((use, how.buffer_tokens))
+        how.reader()
+        return Turning()
+
+    def open_token_pass(model: str, *, device: str, **others: object) -> None:
+        read.append((model, device))
+
+    monkeypatch.setattr(lightmem_cli.engine.sensory, "open_segmenter", open_segmenter)
+    monkeypatch.setattr(token_pass, "open_token_pass", open_token_pass)
+    typed = ["--use", "attention", "--model", "a/b", "--device", "cpu", "--buffer-tokens", "64"]
+    result = CliRunner().invoke(app, ["segment", str(chat), *typed])
+    assert result.exit_code == 0, result.exception
+    assert (opened, read) == ([("attention", 64)], [("a/b", "cpu")])
+
+
+def test_a_curve_has_a_line_a_turn_and_a_rule_a_cut(turning: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [*rows(4)[:3], line(session="a", role="tool", content="日本語" * 40 + "\x1b[31mred\nline")]
+    result = CliRunner().invoke(app, ["segment", "-", "--use", "attention", "--plot", "-"], input=b"".join(given))
+    assert result.exit_code == 0, result.exception
+    printed = result.stdout.splitlines()
+    assert printed == [
+        "   1          Ines         I saw heron 0.",
+        "   2 ██       Ines         I saw heron 1.",
+        "   3 ██████▌  Ines         I saw heron 2.",
+        "─── topic 1 · attention .81 " + "─" * 72,
+        "   4          tool         " + "日本語" * 12 + "…",
+        "━━━ topic 2 · session " + "━" * 73 + " a ━━",
+    ]
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = CliRunner().invoke(app, ["segment", "-", "--use", "attention", "--plot", "-"], input=b"".join(given))
+    assert {len(row) for row in narrow.stdout.splitlines() if row[0] in "─━"} == {60}
+
+
+def test_a_curve_is_coloured_on_a_terminal_only_and_not_with_no_color() -> None:
+    one = segmented(rows(1), use="none")[0]
+    coloured, plain = (list(Curve(width=50, coloured=coloured).lines(one)) for coloured in (True, False))
+    assert [re.sub(r"\x1b\[\d*m", "", row).rstrip() for row in coloured] == plain
+    assert "\x1b" in coloured[0] and "\x1b" not in "".join(plain)
+    for extra, wanted in (({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False)):
+        leader, terminal = pty.openpty()
+        try:
+            lightmem("segment", "-", "--use", "none", "--plot", "-", feed=rows(1)[0], stdout=terminal,
+                     env=extra)  # fmt: skip
+            said = os.read(leader, 100_000)
+        finally:
+            os.close(leader)
+            os.close(terminal)
+        assert (b"\x1b[1m" in said) == wanted, said
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("sizes", [(1,), (12, 3, 1), (300, 200)], ids=str)
+def test_a_picture_has_a_rule_for_every_cut_and_takes_its_place_at_once(
+    turning: None, sizes: tuple[int, ...], suffix: str, tmp_path: Path
+) -> None:
+    found = segmented(rows(*sizes))
+    path = tmp_path / f"curve{suffix}"
+    path.write_bytes(b"what was here before")
+    picture = Picture(path)
+    for one in found:
+        picture.take(one)
+    figure = picture.figure(title="chat", measured="attention", threshold=None)
+    ends = [place for axes in figure.axes for place in _rules_of(axes)]
+    assert sorted(ends) == [turn + 0.5 for turn, one in enumerate(found, start=1) if one.last]
+    assert figure.axes[0].get_xlim()[0] == 0.5
+    drawn = [y for axes in figure.axes for y in axes.lines[0].get_ydata()]
+    assert [y for y in drawn if y == y] == [one.gap for one in found if not (one.last and one.cut_by == "session")]
+    picture.write(title="chat", measured="attention", threshold=0.32)
+    assert path.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _rules_of(axes: Any) -> list[float]:
+    return [float(path.vertices[0][0]) for its in axes.collections if isinstance(its, LineCollection)
+            for path in its.get_paths()]  # fmt: skip
+
+
+def test_what_a_picture_is_called_is_not_read_as_a_formula(turning: None, tmp_path: Path) -> None:
+    picture = Picture(tmp_path / "curve.png")
+    for one in segmented([line(session="$x^{", conversation="日本\n", content="a") for _ in range(9)]):
+        picture.take(one)
+    with warnings.catch_warnings(record=True) as said:
+        picture.write(title="$_{chat}.jsonl", measured="attention", threshold=None)
+    assert not said
+
+
+def test_the_lines_come_out_beside_the_picture(tmp_path: Path) -> None:
+    chat, path = tmp_path / "chat.jsonl", tmp_path / "curve.PNG"
+    chat.write_bytes(b"".join(CHAT))
+    run = lightmem("segment", chat, "--plot", path)
+    assert (run.returncode, len(rows_of(run.stdout))) == (0, len(CHAT)), run.stderr
+    assert run.stderr.decode().splitlines()[-1] == f"10 turns drawn in {path}"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    path.unlink()
+    run = lightmem("segment", "-", "--plot", path, feed=b"".join([*CHAT, b"{broken"]))
+    assert (run.returncode, len(rows_of(run.stdout)), path.exists()) == (2, len(CHAT), False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-", "--plot", "curve.gif"], "cannot draw curve.gif: .gif is no picture's"),
+        (["-", "--plot", "curve"], "cannot draw curve: no suffix is no picture's"),
+        (["-", "--plot", "nowhere/curve.png"], "cannot write nowhere/curve.png: "),
+        (["--plot", "curve.png"], "--plot draws the topics of a FILE, and there is none"),
+        (["-", "--plot", "-", "--json"], "--plot - is to be read, not JSON"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_any_work(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["segment", *arguments], input=CHAT[0])
+    assert isinstance(result.exception, InputError) and result.exception.hint
+    assert result.exception.message.startswith(message)
+    assert result.stdout == ""
+
+
+def test_without_matplotlib_a_picture_names_the_extra_and_the_terminal_still_draws(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = CliRunner().invoke(app, ["segment", "-", "--plot", str(tmp_path / "curve.png")], input=CHAT[0])
+    assert isinstance(result.exception, MissingPart)
+    assert "pip install 'lightmem-cli[plot]'" in str(result.exception.hint)
+    assert result.stdout == ""
+    result = CliRunner().invoke(app, ["segment", "-", "--use", "none", "--plot", "-"], input=CHAT[0])
+    assert result.exit_code == 0 and "topic 1" in result.stdout
+
+
 # On a memory --------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +419,7 @@ def test_a_hook_leaves_the_topic_open_and_segment_ends_it(home: Path) -> None:
     printed = rows_of(run.stdout)
     assert [row | {"id": ""} for row in printed] == [
         {"id": "", "conversation": "", "session": session, "first": f"{session}0", "last": f"{session}4",
-         "messages": 5, "cut_by": "session"}
+         "messages": 5, "cut_by": "session", "score": 1.0}
         for session in "ab"
     ]  # fmt: skip
     assert len({row["id"] for row in printed}) == 2

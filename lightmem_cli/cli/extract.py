@@ -9,7 +9,7 @@ import typer
 from lightmem_cli.cli import render
 from lightmem_cli.cli.ingest import tell_quarantined
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.cli.transcripts import Transcripts
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def extract(
     """
     chosen = open_chosen(profile, home=home, overrides={"extract": {"use": use, "roles": roles}})
     if not files:
-        _work_off(chosen, as_json=as_json)
+        with interruptible("nothing is lost: run it again"):
+            _work_off(chosen, as_json=as_json)
         return
-    from lightmem_cli.engine.filters import extract_only
+    from lightmem_cli.engine.filters.extract import extract_only
 
     out = render.Renderer(chosen.settings.transcript.zone)
-    items = (item for transcript in Transcripts(files).read(chosen.settings) for batch in transcript for item in batch)
-    for entry in extract_only(items, chosen.settings):
+    for entry in extract_only(Transcripts(files).read(chosen.settings), chosen.settings):
         render.as_json(out.entry_json(entry))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -19,14 +19,14 @@ _HINT = "name a transcript file, or - for stdin"
 class Transcripts:
     """The named files, or stdin for `-` and for no name at all. Each is opened when its turn has come."""
 
-    def __init__(self, names: list[str] | None) -> None:
-        """
+    def __init__(self, names: list[str] | None, *, piped: str = "cat chat.jsonl | lightmem ingest -") -> None:
+        """`piped` is how to pipe one in, as a hint says it.
+
         Raises:
             InputError: one is not there, a directory or unreadable; or there is no name, and no pipe either.
         """
         if not names and sys.stdin.isatty():
-            hint = "name a FILE, or pipe one in: cat chat.jsonl | lightmem ingest -"
-            raise InputError("no transcript given", hint=hint)
+            raise InputError("no input given", hint=f"name a FILE, or pipe one in: {piped}")
         self._names = names or ["-"]
         self._behind = 0  # bytes of the files that were read to their end
         self._current: BinaryIO | None = None
@@ -37,6 +37,12 @@ class Transcripts:
     @property
     def paths(self) -> list[Path]:
         return [Path(name) for name in self._names if name != "-"]
+
+    @property
+    def title(self) -> str:
+        """What they are called, in short."""
+        first = "stdin" if self._names[0] == "-" else Path(self._names[0]).name
+        return first if len(self._names) == 1 else f"{first} and {len(self._names) - 1} more"
 
     @property
     def size(self) -> int | None:
@@ -65,6 +71,44 @@ class Transcripts:
                 yield read_transcript(self._current, name=name, zone=zone, format=format, keep_raw=keep_raw)
                 self._behind += self._current.tell()
             self._current = None
+
+    def texts(self) -> Iterator[str]:
+        """Each file as one plain text, in UTF-8, without the line's end that closes it.
+
+        Raises:
+            InputError: one is not UTF-8.
+        """
+        for name in self._names:
+            if name == "-":
+                data = sys.stdin.buffer.read()
+            else:
+                with _opened(name) as file:
+                    data = file.read()
+            try:
+                text = data.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                what = f"{'stdin' if name == '-' else name}: invalid UTF-8 at byte {error.start + 1}"
+                raise InputError(what, hint="convert it first: iconv -f ENCODING -t UTF-8") from error
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+class Counted:
+    """Transcripts that count, while they are read, their items and how many of them say nothing by design."""
+
+    def __init__(self, transcripts: Iterable[Iterable[Sequence[Item]]]) -> None:
+        self._transcripts = transcripts
+        self.items = self.skipped = 0
+
+    def __iter__(self) -> Iterator[Iterator[Sequence[Item]]]:
+        return (self._read(batches) for batches in self._transcripts)
+
+    def _read(self, batches: Iterable[Sequence[Item]]) -> Iterator[Sequence[Item]]:
+        from lightmem_cli.transcript import Skipped
+
+        for batch in batches:
+            self.items += len(batch)
+            self.skipped += sum(isinstance(item, Skipped) for item in batch)
+            yield batch
 
 
 def _opened(name: str) -> BinaryIO:

@@ -1,66 +1,39 @@
-"""Runs one stage over a transcript as a pure filter: nothing of it is remembered."""
+"""Cuts a transcript into topics without remembering any of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby, takewhile
-from typing import NamedTuple
+from itertools import chain
 
 from lightmem_cli.engine import embedder_of
-from lightmem_cli.engine.identify import Identifier
+from lightmem_cli.engine.filters import Place, Read, batches_of, by_place
 from lightmem_cli.engine.pending import sentences_of
 from lightmem_cli.engine.sensory import Sensory
 from lightmem_cli.engine.topics import silence_of
-from lightmem_cli.errors import InputError
-from lightmem_cli.extract import open_extractor
 from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.protocols import Embedder, Progress, Spoken
-from lightmem_cli.records import Entry, Message, Row
+from lightmem_cli.records import Message, Row
 from lightmem_cli.segment import SESSION, Ended, OpenTopic, unit_means
-from lightmem_cli.transcript import BadLine, Item, redact
-
-_MEND = "mend the line; everything before it was processed"
-
-
-class Read(NamedTuple):
-    """A row of a transcript as it may be printed, and the message it is."""
-
-    row: Row
-    message: Message
+from lightmem_cli.transcript import Item
 
 
 @dataclass(frozen=True, slots=True)
 class InTopic:
-    """A row of a transcript with the number of its topic, counted from 1, and what ended that topic."""
+    """A row of a transcript, and the message it is, with the number of its topic, counted from 1.
+
+    `cut_by` is what ended that topic, `score` how clearly, 0 to 1. `gap` is how clearly a topic ends behind this row;
+    the row whose topic ends with it is the `last`.
+    """
 
     row: Row
+    message: Message
     segment: int
     cut_by: str
-
-
-def messages_of(items: Iterable[Item]) -> Iterator[Message]:
-    """The messages of a transcript, with the identity the journal would give them.
-
-    Raises:
-        InputError: at the first line that cannot be read.
-    """
-    identifier = Identifier(lambda conversation, session: [])
-    for item in items:
-        match item:
-            case Row():
-                yield _read(item, identifier).message
-            case BadLine():
-                raise InputError(str(item), hint=_MEND)
-
-
-def extract_only(items: Iterable[Item], settings: Settings) -> Iterator[Entry]:
-    """The facts of a transcript, in its order."""
-    extract = settings.extract
-    extractor = open_extractor(extract.use, roles=extract.roles, threshold=extract.threshold)
-    for message in messages_of(items):
-        yield from extractor.extract([message])
+    score: float
+    gap: float
+    last: bool
 
 
 def segment_only(
@@ -74,15 +47,17 @@ def segment_only(
         InputError: at the first line that cannot be read, after all rows before it.
     """
     topics = _Topics(settings, notice=notice)
-    for batches in transcripts:
-        identifier = Identifier(lambda conversation, session: [])
-        for batch in batches:
-            good = list(takewhile(lambda item: not isinstance(item, BadLine), batch))
-            yield from topics.take([_read(item, identifier) for item in good if isinstance(item, Row)])
-            for bad in batch[len(good) :]:
-                yield from topics.end()
-                raise InputError(str(bad), hint=_MEND)
-        yield from topics.end()
+    for batch in batches_of(transcripts):
+        yield from topics.take(batch) if batch else topics.end()
+
+
+def threshold_of(settings: Settings) -> float | None:
+    """The score from which on a gap may be cut, where the segmenter has such a one."""
+    if settings.segment.use != "similarity":
+        return None
+    from lightmem_cli.segment.similarity import THRESHOLD
+
+    return THRESHOLD
 
 
 class _Topics:
@@ -95,23 +70,22 @@ class _Topics:
         segmenter = Sensory(settings, notice=notice).segmenter
         if segmenter is not None:
             self._topic = OpenTopic(segmenter=segmenter, silence=silence_of(settings))
-        self._rows: list[Row] = []
-        self._place: tuple[str, str] | None = None
+        self._rows: list[Read] = []
+        self._place: Place | None = None
         self._number = 1
 
     @cached_property
     def _embedder(self) -> Embedder:
         return embedder_of(self._settings, notice=self._notice)
 
-    def take(self, read: Sequence[Read]) -> Iterator[InTopic]:
+    def take(self, batch: Sequence[Read]) -> Iterator[InTopic]:
         """Take in more rows; those of the topics that are now known to have ended."""
-        turns = self._spoken([message for _, message in read]) if self._topic else []
+        turns = self._spoken([message for _, message in batch]) if self._topic else []
         at = 0
-        for place, its in groupby(read, key=lambda one: (one.message.conversation, one.message.session)):
+        for place, rows in by_place(batch):
             if place != self._place:
                 yield from self.end()
                 self._place = place
-            rows = [row for row, _ in its]
             self._rows += rows
             if self._topic:
                 yield from self._ended(self._topic.take(turns[at : at + len(rows)]))
@@ -126,15 +100,21 @@ class _Topics:
 
     def _ended(self, topics: Iterable[Ended]) -> Iterator[InTopic]:
         for topic in topics:
-            for row in self._rows[: topic.turns]:
-                yield InTopic(row, self._number, topic.by)
+            for at, ((row, message), gap) in enumerate(zip(self._rows, topic.gaps, strict=False), start=1):
+                last = at == topic.turns
+                yield InTopic(row, message, self._number, topic.by, score=topic.score, gap=gap, last=last)
             del self._rows[: topic.turns]
             self._number += 1
 
     def _spoken(self, messages: Sequence[Message]) -> list[Spoken]:
-        """Messages with the vectors that a memory would keep of them, all embedded in one go."""
+        """Messages with the vectors that a memory would keep of them, all embedded in one go.
+
+        Attention alone reads no vectors: nothing is embedded for it.
+        """
         import numpy as np
 
+        if self._settings.segment.use == "attention":
+            return [Spoken(message, None) for message in messages]
         texts = [[part for text in sentences_of(one) for part in self._embedder.windows(text)] for one in messages]
         distinct = {text: place for place, text in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
         if not distinct:
@@ -143,8 +123,3 @@ class _Topics:
         owners = np.repeat(np.arange(len(messages)), [len(its) for its in texts])
         means = unit_means(owners, vectors[[distinct[text] for text in chain.from_iterable(texts)]])
         return [Spoken(message, means.get(place)) for place, message in enumerate(messages)]
-
-
-def _read(row: Row, identifier: Identifier) -> Read:
-    kept = redact(row)
-    return Read(kept, identifier.settle(kept).message)
