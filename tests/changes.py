@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from lightmem_cli.cli import app
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.forget import summaries_of
 from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import Entry, Kind, LinkKind, State
@@ -92,12 +93,14 @@ def summarize(memory: Memory, ids: Sequence[int]) -> tuple[int, int]:
 
 
 def hide(memory: Memory, ids: Iterable[int]) -> int:
-    """Delete entries, as forgetting them would; the run."""
+    """Delete entries, as forgetting them would, and the summaries that quote them; the run."""
     history = memory.history
     with memory.run("forget") as run:
         with history.transaction():
             step = history.revisions.new_step()
-            for id in ids:
+            wanted = list(ids)
+            quoting = [id for id in summaries_of(history, wanted) if entry(memory, id).state is not State.DELETED]
+            for id in dict.fromkeys([*wanted, *sorted(quoting)]):
                 gone = replace(entry(memory, id), state=State.DELETED)
                 revise(history, id, gone, run=run, reason="forgotten", step=step)
         _work_off(memory, run)

@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from memories import Kept, empty_home, kept, line, opened, take
+from memories import Kept, empty_home, kept, line, opened, take, take_into
 from process import COMMAND, environment, lightmem, lines_of, start
 from typer.testing import CliRunner, Result
 
@@ -50,7 +50,9 @@ def chat(count: int, *, word: str = "heron") -> list[bytes]:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose profile `default` remembers something, and a backup of it: `backup.zip`."""
     with empty_home() as home:
-        take(home, chat(30))
+        with opened(home, compress={"use": "entropy"}) as memory:
+            take_into(memory, chat(30))
+        assert len(kept(home).shortened) == 30
         made = lightmem("backup", home / "backup.zip", "--home", home)
         assert made.returncode == DONE, made.stderr
         yield home
@@ -75,8 +77,11 @@ def state(home: Path, name: str = "default") -> Kept:
         return kept(other)
 
 
-def is_well(home: Path) -> bool:
+def is_well(home: Path, *, indexed: bool = True) -> bool:
+    """Whether nothing is to be mended; where it is not `indexed` yet, once the next command has done that."""
     with opened(home) as memory:
+        if not indexed:
+            memory.indexes.catch_up(space=memory.history.vectors.active_space())
         return all(one.well and not one.mended for one in deep(memory, progress=lambda rows: None))
 
 
@@ -412,6 +417,7 @@ def test_what_is_no_zip_file_is_refused(source: Path, home: Path, tmp_path: Path
     for name in ("bad.zip", "none.zip"):
         refused = lightmem("restore", tmp_path / name, "--home", home)
         assert refused.returncode == INPUT, refused.stderr
+        assert (b"was damaged: File is not a zip file" in refused.stderr) == (name == "bad.zip")
         assert [said.split()[0] for said in lines_of(refused.stderr)] == ["lightmem:", "hint:"]
     assert not list((home / "profiles").iterdir())
 
@@ -492,7 +498,7 @@ def test_a_killed_restore_leaves_the_old_or_the_new(source: Path, lived: Path, h
         process.wait()
         assert list_profiles(home) == ["default", "life"]
         assert state(home).state in (old, new)
-        assert is_well(home)
+        assert is_well(home, indexed=False)
     assert lightmem("restore", source, "default", "--yes", "--home", home).returncode == DONE
     assert state(home).state == new
     assert sorted(path.name for path in (home / "profiles").iterdir()) == ["default", "life"]
@@ -530,7 +536,7 @@ def test_whatever_step_of_a_restore_fails_it_is_the_old_or_the_new(
                     failed = True
             assert list_profiles(other) == ["default"]
             assert state(other).state in ((old, new) if failed else (new,))
-            assert is_well(other)
+            assert is_well(other, indexed=False)
         if not failed:
             break
     assert number > 4
@@ -555,3 +561,39 @@ def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_are_not(
             assert names == {living.name, other.name, ".x-young", "mine"}
         assert (living / "file").exists()
     assert {path.name for path in folder.iterdir()} == {".x-young", "mine"}
+
+
+def test_a_quiet_backup_says_nothing(lived: Path, tmp_path: Path) -> None:
+    for file in (tmp_path / "memory.zip", Path("-")):
+        done = lightmem("backup", file, "--quiet", "--home", lived)
+        assert (done.returncode, done.stderr) == (DONE, b"")
+
+
+INTERRUPTED = {
+    ("backup", "memory.zip"): ("engine.backup.pack", "nothing was written to memory.zip: run it again"),
+    ("doctor", "--deep"): ("engine.deep.deep", "what was mended stays so, and nothing is lost: run it again"),
+    ("doctor",): ("engine.doctor.doctor", "what was mended stays so, and nothing is lost: run it again"),
+    ("segment",): ("engine.topics.ask_to_close_all", "nothing is lost: run it again"),
+    ("extract",): ("engine.pending.work_off", "nothing is lost: run it again"),
+    ("reindex",): (
+        "engine.care.reindex",
+        "the vectors that were are still there, and the same command goes on from there",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments", INTERRUPTED, ids=" ".join)
+def test_ctrl_c_says_how_things_are(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    where, said = INTERRUPTED[arguments]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"lightmem_cli.{where}", interrupted)
+    done = CliRunner(env={"LIGHTMEM_EMBED__USE": "hashing"}).invoke(app, [*arguments, "--home", str(lived)])
+    assert done.exit_code == 130
+    assert lines_of(done.stderr_bytes)[0] == f"interrupted; {said}"
+    assert list(tmp_path.iterdir()) == [] or arguments[0] != "backup"

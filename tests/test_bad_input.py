@@ -392,10 +392,31 @@ def test_a_damaged_history_is_said_to_be_and_left_as_it_is(home: Path, damage: C
     assert kept(home) == before
 
 
-INDEX_DAMAGE: dict[str, Callable[[bytes], bytes]] = DAMAGE | {"empty": lambda data: b""}
+DAMAGE: dict[str, Callable[[bytes], bytes]] = DAMAGE | {"empty": lambda data: b""}
 
 
-@pytest.mark.parametrize("damage", INDEX_DAMAGE.values(), ids=INDEX_DAMAGE)
+def test_a_history_that_is_gone_is_no_empty_memory(home: Path, tmp_path: Path) -> None:
+    take(home, long_chat(60))
+    before = kept(home)
+    folder, backup = home / "profiles" / "default", tmp_path / "memory.zip"
+    assert lightmem("backup", backup).returncode == DONE
+    (folder / "history.db").unlink()
+    for arguments in (["ingest", "-"], ["retrieve", QUESTION], ["stats"], ["doctor"], ["backup", backup, "--force"]):
+        run = lightmem(*arguments, feed=FIRST)
+        assert run.returncode == STORE, run.stderr
+        error, hint = lines_of(run.stderr)
+        assert error == f"lightmem: {folder}/history.db is missing, and the indexes made of it are there"
+        assert "lightmem restore FILE" in hint and f"rm -r {folder}/vectors {folder}/words" in hint
+    assert not (folder / "history.db").exists()
+    assert lightmem("restore", backup).returncode == DONE
+    assert kept(home) == before
+    (folder / "history.db").unlink()
+    for name in ("vectors", "words"):
+        shutil.rmtree(folder / name)
+    assert "this memory is empty" in lightmem("retrieve", QUESTION).stderr.decode()
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_index_is_made_again_and_answers_as_before(home: Path, damage: Callable[[bytes], bytes]) -> None:
     take(home, [*long_chat(60), FIRST])
     before, said = listened(home)

@@ -99,6 +99,19 @@ def test_config_get_and_set() -> None:
     rows = [json.loads(line) for line in lightmem("config", "get", "--json").stdout.splitlines()]
     assert {"key": "retrieve.limit", "value": 60} in rows
     assert json.loads(lightmem("config", "set", "retrieve.limit", "5", "--json").stdout)["value"] == 5
+    for key, value, wanted in (
+        ("retrieve.limit", "many", "a whole number"),
+        ("retrieve.limit", "1.5", "a whole number"),
+        ("retrieve.limit", "9" * 5000, "a whole number"),
+        ("retrieve.limit", "0", "at least 1"),
+        ("compress.rate", "0", "more than 0"),
+        ("compress.rate", "2", "at most 1"),
+        ("compress.rate", "half", "a number"),
+        ("extract.roles", "all", '"user", "assistant" or "both"'),
+    ):
+        mistake = lightmem("config", "set", key, value).exception
+        assert isinstance(mistake, ProfileError)
+        assert mistake.message == f'not set: {key} is "{value}": it must be {wanted}'
     assert isinstance(lightmem("config", "get", "retrieve.limt").exception, ProfileError)
     assert isinstance(lightmem("config", "set", "extract.roles", "all").exception, ProfileError)
 

@@ -127,6 +127,21 @@ def test_a_forgotten_message_is_found_no_more_nor_does_it_speak_for_its_neighbou
         assert "m4" not in found(memory, SAID["m4"][1])
 
 
+def test_a_session_that_several_conversations_have_is_not_taken_from_all_of_them(home: Path) -> None:
+    take(home, [*rows(), *rows(conversation="it's other")])
+    with opened(home) as memory:
+        before = state(memory)
+        with pytest.raises(
+            InputError, match="session 'day1' is one of 2 conversations: \"it's other\", 'talk'"
+        ) as refused:
+            hide(memory, session="day1")
+        assert refused.value.hint == "add the one that is meant: --conversation 'it'\"'\"'s other'"
+        assert state(memory) == before
+        hide(memory, session="day1", conversation="it's other")
+        left = {one.conversation for one in entries(memory).values() if one.state is State.ACTIVE}
+        assert left == {"talk"}
+
+
 def test_what_other_messages_say_too_stays_until_they_are_forgotten(home: Path) -> None:
     take(home, rows())
     with opened(home) as memory:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from changes import CHAT, called, entry, hide, of_kind
-from memories import kept_by, line, opened, take
+from changes import CHAT, called, entry, hide, merge, of_kind
+from memories import kept_by, line, opened, take, take_into
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.pin import pin, pinned
@@ -73,4 +73,21 @@ def test_the_command_pins_lists_and_lets_go(home: Path) -> None:
     row = json.loads(called("pin", "1", "--json").stdout)
     assert (row["pinned"], row["changed"]) == (True, True)
     assert called("pin", "--off", "2").stdout == f"un{done}\n"
+    assert called("pin", "--off", "2").stdout == f"was not {done}\n"
     assert isinstance(called("pin", "--off").exception, InputError)
+
+
+def test_what_is_forgotten_is_not_listed_and_what_was_merged_is_marked(home: Path) -> None:
+    with opened(home) as memory:
+        take_into(memory, ROWS)
+        facts = of_kind(memory, Kind.FACT)
+        ids = [entry(memory, id).id for id in facts]
+        pin(memory, ids[:3], pinned=True)
+        hide(memory, facts[:1])
+        merge(memory, facts[1], facts[2])
+    listed = called("pin").stdout.splitlines()
+    assert [row.split()[0] for row in listed] == ids[1:3]
+    assert ["(superseded)" in row for row in listed] == [True, False]
+    assert json.loads(called("stats", "--json").stdout)["pinned"] == 2
+    called("undo", "3")
+    assert len(called("pin").stdout.splitlines()) == 3

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from changes import merge
 from hypothesis import given
 from hypothesis import strategies as st
 from memories import empty_home, kept, line, opened, take, take_into
@@ -168,11 +169,11 @@ def test_in_another_zone_all_days_are_summarized_anew() -> None:
 def test_a_fact_by_itself_is_its_own_summary() -> None:
     alone = line(content="I adopted a greyhound called Biscuit.", speaker="Anna", timestamp="2023-01-02T10:00:00")
     with ingested([alone]) as memory:
-        assert summarize(memory) == Summarized(unchanged=1)
+        assert summarize(memory) == Summarized(too_few=1)
         assert runs_of(memory) == ["ingest"]
     same = [said(number, day=2, content="I adopted a greyhound.", speaker="Anna") for number in (1, 2, 3)]
     with ingested(same) as memory:
-        assert summarize(memory) == Summarized(unchanged=1)
+        assert summarize(memory) == Summarized(too_few=1)
 
 
 def test_what_has_no_time_is_summarized_by_session() -> None:
@@ -386,6 +387,19 @@ def test_undone_summaries_stay_undone() -> None:
         assert undone == before
 
 
+def test_an_undone_summary_of_merged_facts_leaves_its_day_the_one_before() -> None:
+    with ingested(chat(2)) as memory:
+        summarize(memory)
+        ((summary, _),) = summaries(memory).items()
+        before = what_is_told(memory)
+        merge(memory, *sorted(quotes(memory, summary))[:2])
+        assert summarize(memory).written == 1
+        undo(memory, plan(memory))
+        assert what_is_told(memory) == before
+        assert summarize(memory, anew=True) == Summarized(left_out=1)
+        assert what_is_told(memory) == before, "its facts are merged, and still said"
+
+
 def test_a_pinned_summary_stays() -> None:
     with ingested(chat(2)) as memory:
         summarize(memory)
@@ -592,6 +606,24 @@ def test_the_command_prints_what_it_wrote(home: Path, tmp_path: Path) -> None:
     assert header.startswith("2023-01-02: 3 of ")
     assert text.startswith("  2 January 2023: ")
     assert lines_of(person.stderr)[0].startswith("2 windows summarized; lightmem undo ")
+
+
+def test_the_command_says_why_there_is_nothing_to_summarize(home: Path) -> None:
+    take(home, [said(1, day=2, content="I sold the house in Porto.", conversation="Anna's")])
+    [alone] = lines_of(lightmem("summarize").stderr)
+    assert alone == "nothing to summarize (1 with too few facts)"
+    take(home, [said(number, day=3, conversation="talk") for number in range(4)])
+    unknown = lightmem("summarize", "--conversation", "tlak")
+    assert unknown.returncode == 0
+    assert lines_of(unknown.stderr)[-1] == "there is no message of conversation 'tlak'; there are: \"Anna's\", 'talk'"
+    assert lightmem("summarize", "--conversation", "tlak", "--quiet").stderr == b""
+    [nothing] = lines_of(lightmem("retrieve", "house", "--conversation", "tlak").stderr)
+    assert nothing == f"nothing found: {lines_of(unknown.stderr)[-1]}"
+    refused = lines_of(lightmem("forget", "--conversation", "tlak").stderr)
+    assert refused == [
+        "lightmem: there is no message of conversation 'tlak'",
+        "  hint: there are the conversations \"Anna's\", 'talk'",
+    ]
 
 
 def test_the_places_of_a_fact_are_those_it_ever_had() -> None:

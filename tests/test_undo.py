@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from changes import CHAT, entry, hide, merge, of_kind, rewrite, summarize, with_what_rests_on_it_alone
+from changes import CHAT, entry, hide, links_from, merge, of_kind, rewrite, summarize, with_what_rests_on_it_alone
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from memories import Kept, answers_of, empty_home, kept_by, line, opened, same_answers, take, take_into
@@ -21,6 +21,8 @@ from lightmem_cli.engine import Memory, undo
 from lightmem_cli.engine.doctor import doctor
 from lightmem_cli.engine.forget import Target, forget, resolve
 from lightmem_cli.engine.ingest import HowToIngest
+from lightmem_cli.engine.log import Told
+from lightmem_cli.engine.log import runs as told
 from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.pin import pin
 from lightmem_cli.engine.summaries import summarize as retell
@@ -122,7 +124,7 @@ def test_an_ingest_undone_is_forgotten_and_stays_so(home: Path) -> None:
         before = answers_of(memory)
         take_into(memory, ROWS)
         ingested = kept_by(memory)
-        undone(memory)
+        undone(memory, newest(memory))
         same_answers(answers_of(memory), before)
         take_into(memory, ROWS)
         same_answers(answers_of(memory), before)
@@ -134,7 +136,7 @@ def test_an_ingest_undone_is_forgotten_and_stays_so(home: Path) -> None:
 def test_messages_that_come_back_unread_are_read(home: Path) -> None:
     with opened(home) as memory:
         take_into(memory, ROWS, HowToIngest(journal_only=True))
-        undone(memory)
+        undone(memory, newest(memory))
         with memory.run("extract") as run:
             for _ in work_off(memory, run=run):
                 pass
@@ -146,6 +148,23 @@ def test_messages_that_come_back_unread_are_read(home: Path) -> None:
         take(other, ROWS)
         with opened(other) as memory:
             assert kept_by(memory).state == expected.state
+
+
+def test_what_comes_back_waits_for_nothing(home: Path) -> None:
+    with opened(home) as memory:
+        take_into(memory, ROWS)
+        before = kept_by(memory)
+        forget(memory, resolve(memory, Target(ids=("4",))))  # of "Thanks!" no fact is made
+        undone(memory)
+        assert memory.history.work.pending() == {}
+        assert kept_by(memory) == before
+        take_into(
+            memory, [line(id="6", session="t", speaker="Jon", content="I sold my car.")], HowToIngest(journal_only=True)
+        )
+        forget(memory, resolve(memory, Target(ids=("6",))))
+        undone(memory)
+        assert "Jon sold Jon's car." in {entry(memory, id).text for id in of_kind(memory, Kind.FACT)}
+        assert all(finding.well for finding in doctor(memory))
 
 
 def test_an_undo_cut_short_has_changed_nothing(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +264,8 @@ def test_runs_that_cannot_be_undone_say_why(memory: Memory) -> None:
     nothing = newest(memory)
     before, ran = kept_by(memory), runs(memory)
     for run, why in (
-        (replaced, "it replaced messages"),
-        (None, rf"run {replaced} \(ingest\) cannot be undone: it replaced messages"),
-        (nothing, rf"run {nothing} \(ingest\) changed nothing"),
+        (replaced, rf"run {replaced} \(ingest\) cannot be undone: it replaced messages"),
+        (nothing, rf"run {nothing} \(ingest\) has nothing to take back"),
         (99, "there is no run 99"),
     ):
         with pytest.raises(InputError, match=why):
@@ -266,17 +284,42 @@ def test_there_may_be_nothing_to_undo(home: Path) -> None:
         with pytest.raises(InputError, match="there is nothing to undo"):
             plan(memory)
         take_into(memory, ROWS)
-        undone(memory)
-        with pytest.raises(InputError, match="there is nothing to undo"):
+        undone(memory, 1)
+        with pytest.raises(InputError, match="there is nothing to undo") as nothing:
             plan(memory)
+        assert nothing.value.hint == "lightmem log says what each run did"
         with pytest.raises(InputError, match=r"run 1 is undone already \(by run 2\)"):
             plan(memory, run=1)
 
 
+def test_undone_time_and_again_it_never_comes_to_what_was_ingested(home: Path) -> None:
+    with opened(home) as memory:
+        take_into(memory, ROWS[:3])
+        take_into(memory, ROWS, HowToIngest(journal_only=True))
+        last = newest(memory)
+        with memory.run("extract") as extracted:
+            for _ in work_off(memory, run=extracted):
+                pass
+        before = kept_by(memory)
+        pin(memory, ["1"], pinned=True)
+        undone(memory)
+        for _ in range(2):
+            with pytest.raises(InputError, match="there is nothing to undo") as nothing:
+                undone(memory)
+            assert (
+                nothing.value.hint == f"lightmem undo {extracted} takes back what run {extracted} (extract) brought in"
+            )
+        assert kept_by(memory) == before
+        undone(memory, extracted)
+        with pytest.raises(InputError, match="there is nothing to undo") as nothing:
+            undone(memory)
+        assert nothing.value.hint == f"lightmem undo {last} takes back what run {last} (ingest) brought in"
+
+
 def test_the_last_run_to_undo_is_found_without_what_was_undone_before(memory: Memory) -> None:
     """Counted in steps of SQLite: a long past adds next to none, and what was undone since some for each, not more."""
-    [ingest] = [run for run, command, _ in runs(memory) if command == "ingest"]
     facts = of_kind(memory, Kind.FACT)
+    first = rewrite(memory, facts[0], "Gina lost her job.")
 
     def there_and_back(times: int) -> None:
         for _ in range(times):
@@ -284,10 +327,10 @@ def test_the_last_run_to_undo_is_found_without_what_was_undone_before(memory: Me
             undone(memory)
 
     there_and_back(8)
-    assert plan(memory).run.id == ingest
+    assert plan(memory).run.id == first
     few = _steps(memory)
     there_and_back(24)
-    assert plan(memory).run.id == ingest
+    assert plan(memory).run.id == first
     assert _steps(memory) < 6 * few, "four times as many are more than four times the work"
     last = hide(memory, facts[1:])
     before = _steps(memory)
@@ -347,6 +390,10 @@ ops = st.builds(
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ops, min_size=2, max_size=12))
 @example([Op("summarize", 0, 1), Op("undo", 0, 0), Op("forget", 0, 0), Op("undo", 3, 0)])
+@example([Op("summarize", 0, 1), Op("undo", 0, 0), Op("hide", 0, 0), Op("undo", 3, 0)])
+@example([Op("summarize", 0, 1), Op("undo", 0, 0), Op("hide", 0, 0), Op("undo", 3, 0), Op("undo", 0, 0)])
+@example([Op("merge", 0, 1), Op("forget", 0, 1), Op("undo", 0, 0), Op("hide", 0, 1)])
+@example([Op("merge", 0, 1), Op("undo", 0, 0), Op("undo", 3, 0), Op("undo", 0, 0), Op("undo", 5, 0)])
 def test_any_undo_is_exact_or_refused_and_all_undone_is_the_beginning(plans: list[Op]) -> None:
     with empty_home() as home, opened(home) as memory:
         take_into(memory, ROWS)
@@ -355,6 +402,7 @@ def test_any_undo_is_exact_or_refused_and_all_undone_is_the_beginning(plans: lis
         for op in plans:
             known, last = kept_by(memory), newest(memory)
             _do(memory, op, facts)
+            _quotes_nothing_hidden(memory)
             if newest(memory) == last:
                 continue
             run = newest(memory)
@@ -366,8 +414,8 @@ def test_any_undo_is_exact_or_refused_and_all_undone_is_the_beginning(plans: lis
             _same(kept_by(memory), known)
             undone(memory, newest(memory))
             assert _but_pending(kept_by(memory)) == _but_pending(after)
-        while memory.history.runs.newest(1) and (left := plan(memory)).run.id != 1:
-            undo.undo(memory, left)
+        while standing := [one.run.id for one in told(memory, limit=1000) if _stands(one)]:
+            undone(memory, standing[0])
         _same(kept_by(memory), first)
         assert all(finding.well for finding in doctor(memory))
 
@@ -399,6 +447,11 @@ def _do(memory: Memory, op: Op, facts: list[int]) -> None:
             _try_undo(memory, revision=1 + op.one)
 
 
+def _stands(one: Told) -> bool:
+    changed = one.deeds.born or one.deeds.revisions
+    return bool(changed) and not one.wholly and one.run.command != "undo" and one.run.id != 1
+
+
 def _try_undo(memory: Memory, **which: int) -> None:
     state, ran = kept_by(memory), runs(memory)
     try:
@@ -415,6 +468,12 @@ def _same(found: Kept, known: Kept) -> None:
     assert all(row["state"] == "deleted" and row["links"] == [] for id, row in now.items() if id not in then)
     assert {id: found.seen_through.get(id) for id in then} == {id: known.seen_through.get(id) for id in then}
     assert known.vectors.items() <= found.vectors.items()
+
+
+def _quotes_nothing_hidden(memory: Memory) -> None:
+    for summary in of_kind(memory, Kind.SUMMARY):
+        if entry(memory, summary).state is State.ACTIVE:
+            assert all(entry(memory, fact).state is not State.DELETED for fact, _ in links_from(memory, summary))
 
 
 def _but_pending(kept: Kept) -> Kept:
@@ -525,3 +584,21 @@ def test_a_summary_stays_aside_while_the_same_run_hides_another_of_its_messages(
         first = min(revision.id for revision in memory.history.revisions.of_run(newest(memory)))
         undone(memory, revision=first)
         assert entry(memory, summary).state is not State.ACTIVE
+
+
+def test_a_summary_done_again_stays_aside_where_a_fact_it_quotes_was_forgotten_since(home: Path) -> None:
+    said = ("My cousin moved to a farm near Lisbon.", "I adopted a greyhound called Biscuit.", "I sold the red house.")
+    take(home, [line(content=text, id=text[:4], session="d", timestamp="2024-05-01T10:00Z") for text in said])
+    with opened(home) as memory:
+        summarized = retell(memory).run
+        [summary] = of_kind(memory, Kind.SUMMARY)
+        before = kept_by(memory)
+        undone(memory, summarized)
+        taken_back = newest(memory)
+        forget(memory, resolve(memory, Target(ids=(entry(memory, of_kind(memory, Kind.FACT)[0]).id,))))
+        forgot = newest(memory)
+        [aside] = undone(memory, taken_back)
+        assert aside.state is entry(memory, summary).state is State.UNSUPPORTED, "it quotes what was forgotten"
+        undone(memory, forgot)
+        retell(memory)
+        assert kept_by(memory) == before

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightmem_cli.cli import render
-from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, QuietOption, examples, open_chosen
+from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "lightmem backup memory.zip",
-    "lightmem backup /backups/memory-$(date +%F).zip --profile work",
+    "lightmem backup /backups/memory-$(date +%F).zip --quiet    # from cron",
     "lightmem backup - | ssh box 'cat > memory.zip'",
     "lightmem restore memory.zip copy",
 )
@@ -28,6 +28,7 @@ EXAMPLES = examples(
 def backup(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The zip file to write; - is stdout.")],
     force: Annotated[bool, typer.Option("--force", help="Replace FILE where it is there already.")] = False,
+    quiet: QuietOption = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -39,14 +40,16 @@ def backup(
     """
     chosen = open_chosen(profile, home=home)
     if file == "-":
-        _to_stdout(chosen, as_json=as_json)
+        with interruptible("what went to stdout is no backup: run it again"):
+            _to_stdout(chosen, as_json=as_json, quiet=quiet)
         return
     target = _target(Path(file), chosen, force=force)
-    made, size = _take(chosen, target)
+    with interruptible(f"nothing was written to {file}: run it again"):
+        made, size = _take(chosen, target)
     if as_json:
         held = made.manifest
         render.as_json({"file": str(target), "bytes": size, "messages": held.messages, "entries": held.entries})
-    else:
+    elif not quiet:
         _tell(made, size, where=str(target))
 
 
@@ -62,7 +65,7 @@ def _take(chosen: Profile, target: Path) -> tuple[Backup, int]:
     return made, size
 
 
-def _to_stdout(chosen: Profile, *, as_json: bool) -> None:
+def _to_stdout(chosen: Profile, *, as_json: bool, quiet: bool) -> None:
     import shutil
     import tempfile
 
@@ -84,7 +87,8 @@ def _to_stdout(chosen: Profile, *, as_json: bool) -> None:
         except BrokenPipeError as error:
             raise ClosedPipe from error
         size = made.bytes
-    _tell(made, size, where="stdout")
+    if not quiet:
+        _tell(made, size, where="stdout")
 
 
 def _target(path: Path, chosen: Profile, *, force: bool) -> Path:

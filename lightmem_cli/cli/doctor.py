@@ -9,7 +9,7 @@ import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.talk import interruptible, notice, progress
 
 if TYPE_CHECKING:
     from lightmem_cli.engine import Memory
@@ -39,7 +39,9 @@ def doctor(
     """
     from lightmem_cli.engine import Memory
 
-    with Memory(open_chosen(profile, home=home), notice=notice) as memory:
+    chosen = open_chosen(profile, home=home)
+    state = "what was mended stays so, and nothing is lost: run it again"
+    with interruptible(state), Memory(chosen, notice=notice) as memory:
         findings = _deep(memory) if deep else _quick(memory)
     for finding in findings:
         if as_json:

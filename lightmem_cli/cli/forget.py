@@ -17,7 +17,7 @@ from lightmem_cli.cli.options import (
     examples,
     open_chosen,
 )
-from lightmem_cli.cli.talk import notice
+from lightmem_cli.cli.talk import interruptible, notice
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def forget(
     """Hide what was said, or erase it for good.
 
     A forgotten message is found no more, nor is a fact that rests on it alone, and nothing is made of it again, even if
-    it is ingested again. A forgotten fact hides alone. `lightmem undo` brings them back.
+    it is ingested again. With a forgotten fact go those that were merged into it. The summaries that quote any of this
+    go too; the next `lightmem summarize` makes them without it. `lightmem undo` brings all back.
     Options narrow each other and the ids.
 
     With --purge, messages and all that was made of them are erased, and the files of the memory are written anew, so
@@ -115,7 +116,8 @@ def _purge(memory: Memory, aim: Aim, *, dry_run: bool, yes: bool, as_json: bool)
     if not confirm(f"Erase {render.counted(len(messages), 'message')} and all that was made of it, for good?", yes=yes):
         notice("kept")
         return
-    done = purge(memory, messages)
+    with interruptible("the next command that writes finishes the purge"):
+        done = purge(memory, messages)
     for fate in done.fates:
         _print(fate, text=None if fate.now is None else fate.was.text, as_json=as_json)  # not into the next log file
     notice(f"purged {_erased(len(messages), done.fates)} (a backup made before still holds it)")

@@ -30,10 +30,12 @@ _NOUNS = {
     "summary": ("summary", "summaries"),
 }
 
+_BESIDE_ENTRIES = ("doctor", "reindex")  # what they did may be on no record: mended rows, new vectors
+
 
 def log(
     id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="An entry's life: the beginning of its id, or a message's id.")
+        str | None, typer.Argument(metavar="ID", help="An entry's life: the beginning of its id, or a message's id.")
     ] = None,
     run: Annotated[int | None, typer.Option("--run", min=1, metavar="N", help="All that run N did.")] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many runs, newest first.")] = 20,
@@ -142,6 +144,9 @@ class _Teller:
             "outcome": run.outcome,
             "born": told.deeds.born,
             "revised": told.deeds.revised,
+            "topics": told.traces.topics,
+            "purged": told.traces.purged,
+            "purged_since": told.traces.lost,
             "undoes": list(told.undid),
             "undone_by": told.undone_by,
             "wholly_undone": told.wholly,
@@ -152,16 +157,29 @@ class _Teller:
         did = [_counted(told.deeds.born[kind], *nouns) for kind, nouns in _NOUNS.items() if kind in told.deeds.born]
         if told.deeds.revised:
             did.append(f"{_counted(told.deeds.revised, 'entry', 'entries')} revised")
+        if told.traces.topics:
+            did.append(f"{_counted(told.traces.topics, 'topic', 'topics')}")
+        if told.traces.purged:
+            did.append(f"{_counted(told.traces.purged, 'message', 'messages')} purged")
         if told.undid:
             did.append(f"undid run {', '.join(map(str, told.undid))}")
         if told.undone_by is not None:
             did.append(f"{'' if told.wholly else 'partly '}undone by run {told.undone_by}")
+        if told.traces.lost:
+            did.append(f"{_counted(told.traces.lost, 'message', 'messages')} of it purged since")
         ended = [] if run.outcome == "done" else [_outcome(run)]
         when = self._when(datetime.fromisoformat(run.started_at))
-        return f"{run.id:>4}  {when}  {run.command:<9}  {', '.join((did or ['changed nothing']) + ended)}"
+        return f"{run.id:>4}  {when}  {run.command:<9}  {', '.join((did or _nothing(told)) + ended)}".rstrip()
 
     def _when(self, moment: datetime) -> str | None:
         return self._out.time(moment.astimezone(self._out.zone).replace(microsecond=0))
+
+
+def _nothing(told: Told) -> list[str]:
+    """What there is to say of a run of which no deed is on record."""
+    if told.traces.purge is not None:
+        return [f"nothing that outlived the purge of run {told.traces.purge}"]
+    return [] if told.run.command in _BESIDE_ENTRIES else ["no entry changed"]
 
 
 def _outcome(run: Run) -> str:

@@ -26,6 +26,7 @@ HomeOption = Annotated[
     typer.Option("--home", envvar="LIGHTMEM_HOME", metavar="DIR", help="Where profiles live; else the user's data."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something fails.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -51,7 +52,7 @@ def confirm(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InputError("there is no terminal to ask on", hint="add --yes to do it without asking")
+        raise InputError(f"{question} There is no terminal to ask on", hint="add --yes to do it without asking")
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:  # Ctrl-C and Ctrl-D alike: 130, not 1

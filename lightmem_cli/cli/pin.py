@@ -19,7 +19,7 @@ EXAMPLES = examples(
 def pin(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID...]", help="Beginnings of entries' ids, or messages' ids; else list."),
+        typer.Argument(metavar="ID", help="Beginnings of entries' ids, or messages' ids; else list."),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Let go of them.")] = False,
     profile: ProfileOption = None,
@@ -46,9 +46,12 @@ def pin(
             changed = {} if done is None else {"changed": entry.id in done.changed}
             render.as_json(out.entry_json(entry) | changed)
         elif done is None:
-            typer.echo(f"{entry.id}  {out.entry_line(entry)}")
+            state = "" if entry.state == "active" else f"({entry.state}) "
+            typer.echo(f"{entry.id}  {state}{out.entry_line(entry)}")
         else:
-            was = "" if entry.id in done.changed else ("already " if entry.pinned else "never ")
-            typer.echo(f"{was}{'un' if off else ''}pinned {entry.id}  {out.entry_line(entry)}")
+            did = "unpinned" if off else "pinned"
+            if entry.id not in done.changed:
+                did = "was not pinned" if off else "already pinned"
+            typer.echo(f"{did} {entry.id}  {out.entry_line(entry)}")
     if not entries:
         notice("nothing is pinned: lightmem pin ID")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.talk import interruptible, notice, progress
 
 EXAMPLES = examples(
     "lightmem reindex", "lightmem config set embed.use sentence-transformers && lightmem reindex --profile work"
@@ -20,7 +20,8 @@ def reindex(profile: ProfileOption = None, home: HomeOption = None, as_json: Jso
     from lightmem_cli.engine.care import reindex as embed_anew
 
     with Memory(open_chosen(profile, home=home), notice=notice) as memory:
-        with progress("embedding", unit="entries") as report:
+        state = "the vectors that were are still there, and the same command goes on from there"
+        with interruptible(state), progress("embedding", unit="entries") as report:
             embedded = embed_anew(memory, progress=report)
         space = memory.embedder.space
     if as_json:

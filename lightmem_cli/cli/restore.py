@@ -11,7 +11,7 @@ import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, YesOption, confirm, examples
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def restore(
 
     named, source = _source(file)
     with ExitStack() as stack:
+        stack.enter_context(interruptible("the profile is replaced whole or not at all: run it again"))
         with progress("unpacking", unit="bytes") as report:  # gone before anything is asked
             backup = stack.enter_context(unpacked(source, named=named, home=home, progress=report))
         chosen = name or profile or backup.manifest.profile

@@ -9,8 +9,8 @@ import typer
 from lightmem_cli.cli import render
 from lightmem_cli.cli.filters import ConversationOption
 from lightmem_cli.cli.ingest import tell_quarantined
-from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, QuietOption, examples, open_chosen
+from lightmem_cli.cli.talk import interruptible, notice, progress, unknown_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def summarize(
     ] = None,
     conversation: ConversationOption = None,
     every: Annotated[bool, typer.Option("--all", help="Look at every window, not only where facts changed.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something fails.")] = False,
+    quiet: QuietOption = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -53,7 +53,7 @@ def summarize(
     chosen = open_chosen(profile, home=home, overrides={"summarize": {"window": window, "sentences": sentences}})
     written: list[Summary] = []
     with Memory(chosen, notice=_say_nothing if quiet else notice) as memory:
-        try:
+        with interruptible("what was summarized is kept, and the same command goes on from there"):
             with progress("working off", unit="items") as report:
                 work_first(memory, progress=report)
             with progress("summarizing", unit="windows", total=100) as report:
@@ -64,12 +64,12 @@ def summarize(
                     tell=written.append,
                     progress=lambda done, among: report(done, at=100 * done // among),
                 )
-        except KeyboardInterrupt:
-            notice("interrupted; what was summarized is kept, and the same command goes on from there")
-            raise
+        unknown = unknown_conversation(memory, conversation)
         quarantined = memory.history.work.quarantined()
     if not quiet:
         _show(written, done, chosen.settings.transcript.zone, as_json=as_json)
+    if unknown is not None and not quiet:
+        notice(unknown)
     tell_quarantined(quarantined)
 
 
@@ -94,6 +94,7 @@ def _outcome(done: Summarized) -> str:
     """What became of the windows, in one line for a person."""
     counts = {
         "unchanged": done.unchanged,
+        "with too few facts": done.too_few,
         "set aside": done.set_aside,
         "left out as forgotten or undone": done.left_out,
     }

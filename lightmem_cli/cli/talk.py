@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lightmem_cli.engine import Memory
     from lightmem_cli.records import Filter
 
+_SOME = 10  # of the names there are
+
 
 def notice(line: str) -> None:
     """Say one line on stderr."""
@@ -25,10 +27,31 @@ def tell_nothing_found(memory: Memory, where: Filter) -> None:
     unknown = [name for name in where.speakers if name.casefold() not in {one.casefold() for one in speakers}]
     if memory.history.counts.messages() == 0:
         notice("nothing found: this memory is empty (lightmem ingest FILE)")
+    elif (said := unknown_conversation(memory, where.conversation)) is not None:
+        notice(f"nothing found: {said}")
     elif unknown and speakers:
-        notice(f"nothing found: nobody is called {unknown[0]!r}; there is {', '.join(speakers[:10])}")
+        notice(f"nothing found: nobody is called {unknown[0]!r}; there is {', '.join(speakers[:_SOME])}")
     else:
         notice("nothing found")
+
+
+def unknown_conversation(memory: Memory, name: str | None) -> str | None:
+    """What to say where a conversation is named of which there is no message, and others are there."""
+    names = memory.history.reading.conversations() if name is not None else []
+    if name is None or not names or name in names:
+        return None
+    some = ", ".join(map(repr, names[:_SOME])) + (" …" if len(names) > _SOME else "")
+    return f"there is no message of conversation {name!r}; there are: {some}"
+
+
+@contextmanager
+def interruptible(state: str) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends what is done inside, say in which `state` that leaves things."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        notice(f"interrupted; {state}")
+        raise
 
 
 @contextmanager

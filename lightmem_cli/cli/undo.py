@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightmem_cli.engine.undo import ChangedSince
 
 EXAMPLES = examples(
-    "lightmem undo --dry-run         # the last run that changed something",
+    "lightmem undo --dry-run         # the last update, summarize, forget or pin that stands",
     "lightmem undo 7",
     "lightmem undo --revision 31     # lightmem log ID prints the numbers",
     "lightmem undo 9                 # where run 9 is an undo: does it again",
@@ -26,7 +26,8 @@ _CUT = 60  # characters of each one's text
 
 def undo(
     run: Annotated[
-        int | None, typer.Argument(metavar="[RUN]", min=1, help="Else the last one that changed something.")
+        int | None,
+        typer.Argument(metavar="RUN", min=1, help="Else the last update, summarize, forget or pin that stands."),
     ] = None,
     revision: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only this revision, with those made in one step with it.")
@@ -39,7 +40,8 @@ def undo(
     """Take back what a run changed.
 
     Entries are again as they were, and what was born in the run is hidden. That is a run of its own: undo it, and all
-    is as before. A run is not undone when an entry changed since; `lightmem log` lists the runs.
+    is as before. A run is not undone when an entry changed since; `lightmem log` lists the runs. What an ingest brought
+    in is only hidden when its RUN is given.
     """
     if run is not None and revision is not None:
         raise InputError("a run and a revision are two things to undo", hint="give RUN or --revision, not both")

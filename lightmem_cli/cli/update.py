@@ -12,8 +12,8 @@ import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.ingest import tell_quarantined
-from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice, progress
+from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, QuietOption, examples, open_chosen
+from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan as
 ApplyOption = Annotated[
     str | None, typer.Option("--apply", metavar="PLAN", help="Do what this file says, a plan you edited; - is stdin.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something fails.")]
 
 
 def update(
@@ -60,11 +59,8 @@ def update(
         if dry_run:
             _show_plan(memory, quiet=quiet)
             return
-        try:
+        with interruptible("the same command goes on from there"):
             done = _merge(memory, merges)
-        except KeyboardInterrupt:
-            notice("interrupted; the same command goes on from there")
-            raise
         quarantined = memory.history.work.quarantined()
     if not quiet:
         _show(done, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
@@ -76,6 +77,7 @@ def check_embedder(memory: Memory) -> Finding:
 def _check_indexes(memory: Memory) -> list[Finding]:
     """Compare each index's size with history's; one that differs is made again."""
     space = memory.history.vectors.active_space()
+    new = made_anew(memory)
     for _ in range(_TRIES):
         memory.indexes.catch_up(space=space)
         sizes = _sizes(memory)
@@ -86,14 +88,29 @@ def _check_indexes(memory: Memory) -> list[Finding]:
     words, entries, vectors, shelved = sizes
     if (words, vectors) == (entries, shelved):
         return [
-            Finding("words index", True, f"the words of {words:,} entries"),
-            Finding("vectors index", True, f"{vectors:,} vectors, one for each distinct sentence"),
+            _sound("words index", f"the words of {words:,} entries", new=new),
+            _sound("vectors index", f"{vectors:,} vectors, one for each distinct sentence", new=new),
         ]
     memory.indexes.rebuild(space=space)
     return [
         _compared("words index", words, entries, "entries"),
         _compared("vectors index", vectors, shelved, "vectors"),
     ]
+
+
+def made_anew(memory: Memory) -> set[str]:
+    """Open the indexes; which of them were not there, or broken, so that they begin anew."""
+    indexes, space = memory.indexes, memory.history.vectors.active_space()
+    new = {"words index"} if memory.history.counts.entries() and indexes.words.position == 0 else set()
+    if space is not None and memory.history.vectors.count(space[0]) and indexes.vectors(space[1]).position == 0:
+        new.add("vectors index")
+    return new
+
+
+def _sound(check: str, seen: str, *, new: Collection[str]) -> Finding:
+    if check in new:
+        return Finding(check, True, f"was missing or broken and is made again: {seen}", mended=True)
+    return Finding(check, True, seen)
 
 
 def _sizes(memory: Memory) -> tuple[int, int, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from lightmem_cli.records import Entry, LinkKind, MessageKey
 from lightmem_cli.store.history import History
 from lightmem_cli.store.history.entries import entry_with
 from lightmem_cli.store.history.revisions import Revision, Values
-from lightmem_cli.store.history.runs import Deeds, Run
+from lightmem_cli.store.history.runs import Deeds, Run, Traces
 
 LinkTo: TypeAlias = tuple[LinkKind, str]  # and the id of the entry it leads to
 Value: TypeAlias = str | float | bool | tuple[str, ...] | tuple[MessageKey, ...] | tuple[LinkTo, ...] | None
@@ -26,7 +26,7 @@ Value: TypeAlias = str | float | bool | tuple[str, ...] | tuple[MessageKey, ...]
 class Told:
     """A run and what it changed. `undone_by`: the last run that took some of it back, or, if `wholly`, the rest of it.
 
-    `undid`: for an undo, the runs of which it took something back.
+    `undid`: for an undo, the runs of which it took something back. `traces`: what it did beside its entries.
     """
 
     run: Run
@@ -34,6 +34,7 @@ class Told:
     undone_by: int | None
     wholly: bool
     undid: tuple[int, ...]
+    traces: Traces = field(default_factory=Traces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +56,32 @@ class Event:
 
 def runs(memory: Memory, *, limit: int) -> list[Told]:
     """The last `limit` runs, newest first."""
-    return tell(memory.history, memory.history.runs.newest(limit))
+    return _traced(memory.history, memory.history.runs.newest(limit))
 
 
 def tell(history: History, runs: Sequence[Run]) -> list[Told]:
     """What each of `runs` changed, and whether that still stands."""
     deeds = history.runs.deeds([run.id for run in runs])
-    undoings = history.runs.undoings(since=min((run.id for run in runs), default=0))
-    gone: set[int] = set()
+    entries = history.runs.undone_in(since=min((run.id for run in runs), default=0))
+    born = history.entries.birth_runs(entries)
     taken_back: dict[int, list[int]] = {}
     undid: dict[int, set[int]] = {}
-    for undoing in undoings:  # the latest first: what took one back is seen before it
-        undid.setdefault(undoing.by, set()).add(undoing.of)
-        if undoing.revision not in gone:
-            taken_back.setdefault(undoing.of, []).append(undoing.by)
-            gone |= set() if undoing.undoes is None else {undoing.undoes}
+    for id, changes in history.revisions.outlines(entries).items():
+        its = standing(changes)
+        for revision, by in its.taken_back.items():
+            taken_back.setdefault(its.changes[revision].run, []).append(by.run)
+        if its.unborn_by is not None:
+            taken_back.setdefault(born[id], []).append(its.unborn_by.run)
+        for change in changes:
+            if change.undoes is not None or change.unborn:
+                of = born[id] if change.undoes is None else its.changes[change.undoes].run
+                undid.setdefault(change.run, set()).add(of)
     told = []
     for run in runs:
-        its, back = deeds[run.id], taken_back.get(run.id, [])
-        wholly = bool(back) and len(back) == sum(its.born.values()) + its.revisions
-        undone_by = max(back, default=None)
-        told.append(Told(run, its, undone_by=undone_by, wholly=wholly, undid=tuple(sorted(undid.get(run.id, ())))))
+        its_deeds, back = deeds[run.id], taken_back.get(run.id, [])
+        wholly = bool(back) and len(back) == sum(its_deeds.born.values()) + its_deeds.revisions
+        by_run = max(back, default=None)
+        told.append(Told(run, its_deeds, undone_by=by_run, wholly=wholly, undid=tuple(sorted(undid.get(run.id, ())))))
     return told
 
 
@@ -89,7 +95,13 @@ def run_told(memory: Memory, run: int) -> tuple[Told, list[Event]]:
     found = known_run(history, run)
     ids = {*history.entries.born_in(run), *(revision.entry for revision in history.revisions.of_run(run))}
     events = [event for its in _lives(history, sorted(ids)).values() for event in its if event.run.id == run]
-    return tell(history, [found])[0], events
+    return _traced(history, [found])[0], events
+
+
+def _traced(history: History, runs: Sequence[Run]) -> list[Told]:
+    """What each of `runs` changed, and what it did besides."""
+    traces = history.runs.traces([run.id for run in runs])
+    return [replace(told, traces=traces[told.run.id]) for told in tell(history, runs)]
 
 
 def life(memory: Memory, name: str) -> tuple[Entry, list[Event]]:

@@ -21,9 +21,9 @@ class Pinned:
 
 
 def pinned(memory: Memory) -> list[Entry]:
-    """The pinned entries, in order of birth."""
+    """The pinned entries, in order of birth; what is forgotten is left out until it comes back."""
     entries = memory.history.entries
-    return list(entries.get(entries.pinned()).values())
+    return [entry for entry in entries.get(entries.pinned()).values() if entry.state is not State.DELETED]
 
 
 def pin(memory: Memory, names: Sequence[str], *, pinned: bool) -> Pinned:

@@ -16,7 +16,8 @@ class Standing:
     """The changes of one entry, each with the stack before and after it, and the one that took it back, if any does.
 
     To take a revision back is to return to the stack before it. So an undone undo gives the very stack that was
-    undone, and two changes that cancel each other leave no trace in it.
+    undone, and two changes that cancel each other leave no trace in it. What is in the stack stands, whichever of
+    several undos of it was itself taken back last.
     """
 
     changes: dict[int, Change]
@@ -48,6 +49,10 @@ def standing(changes: Sequence[Change]) -> Standing:
     for change in reversed(changes):  # what takes a change back comes after it, and may be taken back itself
         if change.undoes is not None and change.id not in taken_back:
             taken_back[change.undoes] = change
+    for change in changes:  # of what is no undo, the stack alone tells
+        taken_back |= dict.fromkeys(set(before[change.id]).difference(after[change.id]), change)
+    for id in stack:
+        taken_back.pop(id, None)
     return Standing({change.id: change for change in changes}, before, after, taken_back)
 
 
@@ -58,8 +63,9 @@ def changed_since(its: Standing, *, targets: Sequence[int], birth: bool) -> Chan
     """
     stack = _but_asides(its, its.stack, targets)
     for target in sorted(targets, reverse=True):
-        if stack != its.after[target]:
-            later = [id for id in stack[len(its.after[target]) :] if id not in targets]
+        left = _but_asides(its, its.after[target], targets)
+        if stack != left:
+            later = [id for id in stack[len(left) :] if id not in targets]
             later = later or [id for id in its.changes if id > target and id not in targets]
             return its.changes[later[-1]]
         stack = _but_asides(its, its.before[target], targets)

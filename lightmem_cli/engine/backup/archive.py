@@ -96,10 +96,19 @@ def unpack(path: Path, folder: Path, *, named: str, progress: Callable[[int], No
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a full disk is not the archive's fault
             raise
+        if _begins_as_one(path):
+            raise _damaged(named, str(error)) from error
         raise InputError(
             f"{named} is not a backup of lightmem: {error}", hint="lightmem backup FILE makes one"
         ) from error
     return manifest
+
+
+def _begins_as_one(path: Path) -> bool:
+    """Whether a file that is no sound archive begins as every backup does, with the settings."""
+    with path.open("rb") as file:
+        head = file.read(30 + len(SETTINGS))  # of a zip file's first 30 bytes, the rest says how that is packed
+    return head.startswith(b"PK\x03\x04") and head[30:] == SETTINGS.encode()
 
 
 def _manifest(data: bytes, *, named: str) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -31,11 +31,13 @@ class Summary:
 class Summarized:
     """What became of the windows that were looked at, and the run that wrote (None: nothing was to be written).
 
-    `left_out` would have had a summary that was forgotten, or undone.
+    `too_few`: windows of too few different facts for a summary. `left_out` would have had one that was forgotten, or
+    undone.
     """
 
     written: int = 0
     unchanged: int = 0
+    too_few: int = 0
     set_aside: int = 0
     left_out: int = 0
     run: int | None = None
@@ -44,6 +46,7 @@ class Summarized:
 class _Became(Enum):
     WRITTEN = "written"
     UNCHANGED = "unchanged"
+    TOO_FEW = "too_few"
     SET_ASIDE = "set_aside"
     LEFT_OUT = "left_out"
 
@@ -122,7 +125,7 @@ class _Pass(ExitStack):
                 self._history.runs.take(self._stage, self._position)
                 self._history.runs.take(f"{self._stage} as", self._made_as)
         if self._run is not None:
-            for _ in work_off(self._memory, run=self._run):
+            for _ in work_off(self._memory, run=self._run, topics=False):
                 pass
         return Summarized(run=self._run, **{became.value: counts[became] for became in _Became})
 
@@ -166,13 +169,13 @@ class _Pass(ExitStack):
     def _change(self, window: Window, draft: Draft | None) -> _Change:
         current = {id: entry for id, entry in self._current(window).items() if not entry.pinned}
         if draft is None:
-            return _Change(_Became.SET_ASIDE if current else _Became.UNCHANGED, current)
+            return _Change(_Became.SET_ASIDE if current else _Became.TOO_FEW, current)
         known = self._history.entries.born_as(draft.entry)
         if known is None:
             return _Change(_Became.WRITTEN, current)
         old = self._history.entries.get([known])[known]
         if old.state is State.DELETED:
-            return _Change(_Became.LEFT_OUT, {id: entry for id, entry in current.items() if self._quotes_gone(id)})
+            return _Change(_Became.LEFT_OUT, {id: entry for id, entry in current.items() if self._quotes_hidden(id)})
         outdated = {id: entry for id, entry in current.items() if id != known}
         as_it_is = not outdated and old == draft.over(old) and self._quotes(known) == set(draft.facts)
         return _Change(_Became.UNCHANGED if as_it_is else _Became.WRITTEN, outdated, known)
@@ -205,8 +208,7 @@ class _Pass(ExitStack):
     def _set_aside(self, outdated: dict[int, Entry], *, run: int, reason: str, step: int) -> None:
         """Let summaries stand no more. One that quotes what is hidden is not to be seen with --as-of either."""
         for id, old in outdated.items():
-            gone = self._quotes_gone(id, states=(State.DELETED, State.UNSUPPORTED))
-            state = State.UNSUPPORTED if gone else State.SUPERSEDED
+            state = State.UNSUPPORTED if self._quotes_hidden(id) else State.SUPERSEDED
             revise(self._history, id, replace(old, state=state), run=run, reason=reason, step=step)
 
     def _drop_other_zones(self) -> int:
@@ -233,9 +235,10 @@ class _Pass(ExitStack):
     def _quotes(self, id: int) -> set[int]:
         return {target for target, kind in self._history.entries.links_from(id) if kind is LinkKind.SUMMARIZES}
 
-    def _quotes_gone(self, id: int, *, states: Collection[State] = frozenset(State) - {State.ACTIVE}) -> bool:
-        """Whether a summary quotes a fact that is in one of `states` by now."""
-        return any(fact.state in states for fact in self._history.entries.get(self._quotes(id)).values())
+    def _quotes_hidden(self, id: int) -> bool:
+        """Whether a summary quotes a fact that is not to be read by now; one that was merged is still said."""
+        hidden = (State.DELETED, State.UNSUPPORTED)
+        return any(fact.state in hidden for fact in self._history.entries.get(self._quotes(id)).values())
 
 
 def _stand_again(

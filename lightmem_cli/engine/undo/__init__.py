@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.log import known_run, tell
-from lightmem_cli.engine.pending import embed_some
+from lightmem_cli.engine.pending import embed_some, extract_some
 from lightmem_cli.engine.revise import revise, take_back
 from lightmem_cli.engine.standing import Standing, standing
 from lightmem_cli.engine.undo.obstacles import Fate, obstacles
 from lightmem_cli.errors import InputError, ProfileBusy
-from lightmem_cli.records import Entry, Kind, State
+from lightmem_cli.records import Entry, Kind, LinkKind, State
 from lightmem_cli.store.history import History
 from lightmem_cli.store.history.revisions import Revision
 from lightmem_cli.store.history.runs import Run
+
+_HIDDEN = (State.DELETED, State.UNSUPPORTED)  # in these states a fact is not to be read in a summary either
+_BROUGHT_IN = ("ingest", "extract")
+# An undo typed once too often must not hide the whole memory, nor break again what was mended.
+_BY_NUMBER_ONLY = (*_BROUGHT_IN, "doctor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,10 @@ class ChangedSince(InputError):
 def plan(memory: Memory, *, run: int | None = None, revision: int | None = None) -> Plan:
     """What undoing `run`, or the step of `revision`, takes back; with neither, the last run that there is to undo.
 
+    That is none that ingested, extracted or mended: these are undone by their numbers alone.
+
     Raises:
-        InputError: there is no such run or revision, it changed nothing, is undone already, or cannot be undone.
+        InputError: there is no such run or revision, or it has nothing to take back, is undone already or cannot be.
         ChangedSince: an entry changed since.
         ProfileBusy: the run is still going on.
     """
@@ -77,7 +84,9 @@ def plan(memory: Memory, *, run: int | None = None, revision: int | None = None)
     lives = {id: standing(changes) for id, changes in outlines.items()}
     what = f"run {chosen.id}" if found is None else f"revision {found.id}"
     if not written and not born:
-        raise InputError(f"{what} ({chosen.command}) changed nothing", hint="lightmem log says what each run did")
+        raise InputError(
+            f"{what} ({chosen.command}) has nothing to take back", hint="lightmem log says what each run did"
+        )
     revisions = [one for one in reversed(written) if one.id not in lives[one.entry].taken_back]
     births = [id for id in reversed(born) if lives[id].unborn_by is None]
     if not revisions and not births:
@@ -101,8 +110,11 @@ def undo(memory: Memory, planned: Plan) -> list[Entry]:
             now = plan(memory, run=planned.run.id if planned.revision is None else None, revision=planned.revision)
             _take_back(history, now, run=run)
             _set_aside(history, now.fate, since=now.run.id, run=run)
-            _read_again(history, now.fate)
+            unread = _unread(history, now.fate)
+            history.work.add("extract", unread)
             entries = history.entries.get(now.fate.after)
+        while unread and extract_some(memory, run=run):
+            pass
         _embed(memory)
     return list(entries.values())
 
@@ -121,21 +133,23 @@ def _take_back(history: History, planned: Plan, *, run: int) -> None:
 
 
 def _set_aside(history: History, fate: Fate, *, since: int, run: int) -> None:
-    """Summaries that come back and quote what was forgotten since stay aside; the next `summarize` writes them anew."""
+    """Summaries that come back and quote what is hidden by now stay aside; the next `summarize` writes them anew."""
     back = [id for id in fate.to(State.ACTIVE) if fate.now[id].kind is Kind.SUMMARY]
     for id in back:
         forgotten = history.entries.forgotten(history.entries.source_ids(id)).values()
-        if any(one.run >= since for one in forgotten):  # the same run may have forgotten several messages
+        quoted = [target for target, kind in history.entries.links_from(id) if kind is LinkKind.SUMMARIZES]
+        hidden = any(fact.state in _HIDDEN for fact in history.entries.get(quoted).values())
+        if hidden or any(one.run >= since for one in forgotten):  # the same run may have forgotten several messages
             aside = replace(history.entries.get([id])[id], state=State.UNSUPPORTED)
             revise(history, id, aside, run=run, reason="it quotes what is forgotten")
 
 
-def _read_again(history: History, fate: Fate) -> None:
-    """Ask for the facts of messages that come back and have none: they were perhaps not read before they went."""
+def _unread(history: History, fate: Fate) -> list[int]:
+    """The messages that come back and have no facts: they were perhaps not read before they went."""
     turns = [id for id in fate.to(State.ACTIVE) if fate.now[id].kind is Kind.TURN]
-    for turn, message in history.reading.sources(turns):
-        if history.entries.of_message(message) == [turn]:
-            history.work.add("extract", [message])
+    return [
+        message for turn, message in history.reading.sources(turns) if history.entries.of_message(message) == [turn]
+    ]
 
 
 def _embed(memory: Memory) -> None:
@@ -149,15 +163,23 @@ def _embed(memory: Memory) -> None:
 
 
 def _latest(history: History) -> Run:
-    """The last run that changed something, is no undo, and is not undone."""
-    changing = (run for run in history.runs.changing() if run.command != "undo")
+    """The last run that changed something and stands, and that is undone without being named."""
+    for run in _standing(history, lambda run: run.command not in ("undo", *_BY_NUMBER_ONLY)):
+        return run
+    hint = "lightmem log says what each run did"
+    for run in _standing(history, lambda run: run.command in _BROUGHT_IN):
+        hint = f"lightmem undo {run.id} takes back what run {run.id} ({run.command}) brought in"
+        break
+    raise InputError("there is nothing to undo", hint=hint)
+
+
+def _standing(history: History, which: Callable[[Run], bool]) -> Iterator[Run]:
+    """The runs that changed something and are not wholly undone, newest first."""
+    changing = filter(which, history.runs.changing())
     some = 1
     while batch := list(islice(changing, some)):
-        for told in tell(history, batch):
-            if not told.wholly:
-                return told.run
+        yield from (told.run for told in tell(history, batch) if not told.wholly)
         some *= 2  # to tell a run is to read all undone since: twice as many at a time, and that is read but twice
-    raise InputError("there is nothing to undo", hint="lightmem log says what each run did")
 
 
 def _check(history: History, run: Run, written: Sequence[Revision]) -> None:

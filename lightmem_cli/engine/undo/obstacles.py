@@ -82,8 +82,8 @@ def _made_of_what_goes(history: History, fate: Fate, *, run: int) -> dict[int, i
 
 
 def _without_words(history: History, fate: Fate) -> dict[int, int]:
-    """The entries that would be seen again, though every message they rest on is forgotten by now."""
-    back = set(fate.to(State.ACTIVE))
+    """The entries that would be seen again, or still, though every message they rest on then is forgotten by now."""
+    back = set(fate.to(State.ACTIVE)) | {id for id in fate.sources if fate.after[id].state is State.ACTIVE}
     sources = _sources(history, back) | {id: fate.sources[id] for id in back if id in fate.sources}
     forgotten = history.entries.forgotten({message for its in sources.values() for message in its})
     gone = {message: one.run for message, one in forgotten.items() if one.purged or one.turn not in back}

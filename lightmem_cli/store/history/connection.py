@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open `path` (made with mode 0600 if absent) in WAL mode, current to the last migration.
 
     Raises:
-        StoreError: the file is not a history, is damaged, newer than this program, or cannot be written.
+        StoreError: the file is not a history, is damaged, newer than this program, cannot be written, or is gone.
         ProfileBusy: another process kept it locked for 20 s.
     """
     with translated(path):
+        _refuse_lost(path)
         if not path.exists():
             path.touch(mode=0o600)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -36,6 +38,18 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.create_function("folded", 1, _folded, deterministic=True)
             migrate(connection)
         return connection
+
+
+def _refuse_lost(path: Path) -> None:
+    """Refuse to begin anew where a history was: indexes are made of one, and outlive it only by an accident."""
+    if path.exists() and path.stat().st_size:
+        return
+    left = [folder for name in ("vectors", "words") if any((folder := path.parent / name).glob("*"))]
+    if left:
+        raise StoreError(
+            f"{path} is {'empty' if path.exists() else 'missing'}, and the indexes made of it are there",
+            hint=f"lightmem restore FILE brings a backup back; to begin anew: rm -r {shlex.join(map(str, left))}",
+        )
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

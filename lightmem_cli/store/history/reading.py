@@ -101,6 +101,15 @@ class Reading:
         )
         return [voice for (voice,) in rows]
 
+    def conversations(self) -> list[str]:
+        """The names of all conversations, sorted."""
+        rows = self._connection.execute(  # one step of the index per name, as above
+            "WITH RECURSIVE talks (talk) AS (SELECT min(conversation) FROM messages UNION ALL"
+            " SELECT (SELECT min(conversation) FROM messages WHERE conversation > talk) FROM talks"
+            " WHERE talk IS NOT NULL) SELECT talk FROM talks WHERE talk IS NOT NULL"
+        )
+        return [name for (name,) in rows]
+
     def _session(self, conversation: str, session: str) -> int:
         return self._sessions.setdefault((conversation, session), len(self._sessions))
 

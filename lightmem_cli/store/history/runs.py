@@ -33,16 +33,16 @@ class Deeds(NamedTuple):
     revisions: int
 
 
-class Undoing(NamedTuple):
-    """A revision written by the run `by`, an undo: it took back the revision `undoes`, or, where None, a birth.
+class Traces(NamedTuple):
+    """What a run did beside its entries: topics it ended, messages it purged, and how many it brought in are purged.
 
-    `of` is the run in which that revision was written, or that birth was.
+    `purge` is the last run that purged after it: with the messages went what other runs had made of them.
     """
 
-    revision: int
-    by: int
-    undoes: int | None
-    of: int
+    topics: int = 0
+    purged: int = 0
+    lost: int = 0
+    purge: int | None = None
 
 
 class Runs:
@@ -69,10 +69,10 @@ class Runs:
         return [Run(*row) for row in self._connection.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", (limit,))]
 
     def changing(self) -> Iterator[Run]:
-        """The runs that changed an entry, newest first."""
+        """The runs that changed an entry, and those that purged, newest first."""
         query = (
             "SELECT * FROM runs r WHERE EXISTS (SELECT 1 FROM entries WHERE run = r.id)"
-            " OR EXISTS (SELECT 1 FROM revisions WHERE run = r.id) ORDER BY id DESC"
+            " OR EXISTS (SELECT 1 FROM revisions WHERE run = r.id) OR command = 'purge' ORDER BY id DESC"
         )
         return (Run(*row) for row in self._connection.execute(query))
 
@@ -93,15 +93,35 @@ class Runs:
         revised = {run: (entries, revisions) for run, entries, revisions in rows}
         return {run: Deeds(born.get(run, {}), *revised.get(run, (0, 0))) for run in runs}
 
-    def undoings(self, *, since: int) -> list[Undoing]:
-        """What the undo runs from `since` on took back, the latest first."""
+    def traces(self, runs: Sequence[int]) -> dict[int, Traces]:
+        """What each of `runs` did beside its entries."""
+        found = {}
+        for name, column, table in (("topics", "run", "segments"), ("purged", "purged", "messages")):
+            query = (
+                f"SELECT {column}, count(*) FROM {table} WHERE {column} IN (SELECT value FROM json_each(?)) GROUP BY 1"
+            )
+            found[name] = dict(self._connection.execute(query, (_listed(runs),)).fetchall())
+        query = "SELECT run, count(*) FROM messages WHERE purged IS NOT NULL GROUP BY 1"
+        lost = dict(self._connection.execute(query).fetchall())
+        [(purge,)] = self._connection.execute("SELECT coalesce(max(purged), 0) FROM messages")
+        return {
+            run: Traces(
+                found["topics"].get(run, 0),
+                found["purged"].get(run, 0),
+                lost.get(run, 0),
+                purge if purge > run else None,
+            )
+            for run in runs
+        }
+
+    def undone_in(self, *, since: int) -> list[int]:
+        """The entries of which the undo runs from `since` on took something back."""
         rows = self._connection.execute(  # CROSS JOIN: from the undo runs to their revisions, never through all
-            "SELECT r.id, u.id, r.undoes, coalesce(t.run, e.run) FROM runs u CROSS JOIN revisions r ON r.run = u.id"
-            " CROSS JOIN entries e ON e.id = r.entry LEFT JOIN revisions t ON t.id = r.undoes"
-            f" WHERE u.id >= ? AND u.command = 'undo' AND (r.undoes IS NOT NULL OR {UNDOES_BIRTH}) ORDER BY r.id DESC",
+            "SELECT DISTINCT r.entry FROM runs u CROSS JOIN revisions r ON r.run = u.id"
+            " WHERE u.id >= ? AND u.command = 'undo'",
             (since,),
         )
-        return [Undoing(*row) for row in rows]
+        return [entry for (entry,) in rows]
 
     def changed(self, what: What, items: Iterable[int]) -> None:
         """Append to `changes`: indexes catch up from there."""
