@@ -260,6 +260,24 @@ def test_setting_a_key_keeps_comments_and_everything_else() -> None:
     ]
 
 
+def test_a_list_is_set_with_commas_and_stays_on_its_line() -> None:
+    path = open_profile().folder / "profile.toml"
+    before = path.read_text().splitlines()
+    assert set_key("default", "compress.keep", "names") == ["names"]
+    assert set_key("default", "compress.keep", "digits, dates") == ["digits", "dates"]
+    [(_, now)] = [both for both in zip(before, path.read_text().splitlines(), strict=True) if both[0] != both[1]]
+    assert now == 'keep = ["digits", "dates"]  # what always stays'
+    assert open_profile().settings.compress.keep == ["digits", "dates"]
+    assert set_key("default", "compress.keep", "none") == open_profile().settings.compress.keep == []
+    with pytest.raises(ProfileError, match=r'compress.keep.1 is "places"'):
+        set_key("default", "compress.keep", "names,places")
+
+
+def test_a_list_in_the_environment_has_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTMEM_COMPRESS__KEEP", "urls,code")
+    assert open_profile().settings.compress.keep == ["urls", "code"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

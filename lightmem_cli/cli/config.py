@@ -33,7 +33,7 @@ def get(
         if as_json:
             typer.echo(json.dumps({"key": name, "value": value}, ensure_ascii=False))
         elif name == key:
-            typer.echo(value)
+            typer.echo(_typed(value))
         else:
             typer.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
 
@@ -56,4 +56,9 @@ def set_(
     if as_json:
         typer.echo(json.dumps({"key": key, "value": written}, ensure_ascii=False))
     else:
-        typer.echo(f"{key} is {written} in profile {chosen.name}", err=True)
+        typer.echo(f"{key} is {_typed(written)} in profile {chosen.name}", err=True)
+
+
+def _typed(value: object) -> object:
+    """A value as it is typed."""
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -50,7 +51,9 @@ def set_key(name: str, dotted: str, text: str, *, home: Path | None = None) -> o
     document = read_toml(path)
     check_document(document, path=path)
     wanted = {**document, table: {**_keys(document, table), key: value}}
-    edited = _edited(path.read_text(encoding="utf-8-sig"), table, key, tomli_w.dumps({key: value}).strip())
+    # A list on one line, as JSON and TOML both have it: the next edit finds it whole.
+    assignment = f"{key} = {json.dumps(value)}" if isinstance(value, list) else tomli_w.dumps({key: value}).strip()
+    edited = _edited(path.read_text(encoding="utf-8-sig"), table, key, assignment)
     write_file(path, edited if _says(edited, wanted) else tomli_w.dumps(wanted))
     return value
 

@@ -10,7 +10,7 @@ import re
 from typing import Annotated, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
 
@@ -40,6 +40,13 @@ def _embedder(name: str) -> str:
     return name
 
 
+def _listed(value: object) -> object:
+    """A list as the environment and `config set` have it: its parts between commas, or "none"."""
+    if not isinstance(value, str):
+        return value
+    return [part for part in re.split(r"[\s,]+", value) if part and value.strip() != "none"]
+
+
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -53,12 +60,13 @@ class Transcript(Table):
 
 
 class Compress(Table):
+    # A memory keeps the shortened texts of topics that have ended: with segment.use = "none" it has none.
     use: Literal["none", "llmlingua2", "entropy"] = "none"
     # A Hub name or a folder. llmlingua2: "" is its multilingual BERT; entropy: "" is word frequencies, no model at all
     model: str = ""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.6  # the fraction of tokens that is kept
     minimum: Annotated[int, Field(ge=0)] = 8  # of each message at least so many tokens are kept
-    keep: list[Keep] = list(get_args(Keep))  # what always stays
+    keep: Annotated[list[Keep], BeforeValidator(_listed)] = list(get_args(Keep))  # what always stays
     roles: Literal["user", "assistant", "both"] = "both"  # whose messages are shortened
     surprise: Literal["average", "first"] = "average"  # entropy with a model: what a word's tokens come to
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

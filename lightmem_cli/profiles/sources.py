@@ -23,6 +23,14 @@ PREFIX = "LIGHTMEM_"
 _SEE = "`lightmem config get` lists every key"
 _TYPED = "command line"
 
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "list": "a list"}
+_BOUNDS = {
+    "greater_than_equal": "at least",
+    "greater_than": "more than",
+    "less_than_equal": "at most",
+    "less_than": "less than",
+}
+
 Values = dict[str, dict[str, object]]
 
 
@@ -160,9 +168,19 @@ def _say(mistake: ErrorDetails) -> str:
     elif mistake["type"] == "model_type":
         wanted = f"it must be a table, [{loc[0]}]"
     else:
-        wanted = mistake["msg"].replace("Input should be", "it must be").replace("'", '"')
+        wanted = f"it must be {_wanted(mistake)}"
     near = _near(str(mistake["input"]), re.findall(r'"([^"]+)"', wanted))
     return f"{'.'.join(loc)} is {value}: {wanted}{near}"
+
+
+def _wanted(mistake: ErrorDetails) -> str:
+    """What a value should have been, without a word of how it is checked."""
+    if of_type := re.fullmatch(r"(int|float|bool|string|list)_(type|parsing|parsing_size|from_float)", mistake["type"]):
+        return _TYPES[of_type[1]]
+    if mistake["type"] in _BOUNDS:
+        [bound] = mistake["ctx"].values()
+        return f"{_BOUNDS[mistake['type']]} {str(bound).removesuffix('.0')}"
+    return mistake["msg"].removeprefix("Input should be ").replace("'", '"')
 
 
 def _place(path: Path, loc: tuple[int | str, ...]) -> str:
