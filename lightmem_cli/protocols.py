@@ -121,8 +121,9 @@ class TokenReader(Protocol):
     def read(self, messages: Sequence[Message], *, attention: bool = False) -> Reading:
         """Read the contents of `messages` as one window.
 
-        Messages that were read lately, next to each other in one window, are not read again. A single message longer
-        than a window is read in parts, and has no attention.
+        Messages that were read lately, next to each other in one window, are not read again; but attention is always
+        that within `messages`, whatever was read before. A single message longer than a window is read in parts, and
+        has no attention.
 
         Raises:
             ValueError: several messages, that are longer than a window.

@@ -97,7 +97,10 @@ class Compressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A topic: the messages from `first` to `last` of one session, and why it was cut after them."""
+    """A topic: the messages from `first` to `last` of one session, and why it was cut after them.
+
+    `score` is how clearly it ends there, 0 to 1; None where that was not kept.
+    """
 
     id: str
     conversation: str
@@ -105,6 +108,7 @@ class Segment:
     first: MessageKey
     last: MessageKey
     cut_by: str
+    score: float | None = None
 
 
 class TimeRange(NamedTuple):

@@ -3,11 +3,13 @@
     python scripts/crash_matrix.py --times 20 --seed 1
     python scripts/crash_matrix.py --commands update summarize --times 5
     python scripts/crash_matrix.py --transcript chat.jsonl --embed hashing --times 100
+    python scripts/crash_matrix.py --commands ingest --set compress.use=entropy
 
 Each kill is a `kill -9` of a real process on a fresh copy of a home; the moments are spread over the whole life of the
 process, from its start to its last index write. After a second run to the end, the canonical state, the topics, the
-vectors by the hash of their text, and the answers to some questions must be those of the uninterrupted run, `doctor
---deep` must find nothing, and of what was purged not a byte may be left. Exit 1 where anything differs.
+shortened texts, the vectors by the hash of their text, and the answers to some questions must be those of the
+uninterrupted run, `doctor --deep` must find nothing, and of what was purged not a byte may be left. Exit 1 where
+anything differs.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ FORGOTTEN = 12  # messages, from the middle of the transcript
 _TOPICS = """
 SELECT s.conversation, s.session, a.name, b.name, s.cut_by FROM segments s
 JOIN messages a ON a.id = s.first JOIN messages b ON b.id = s.last ORDER BY 1, 2, a.position"""
+_SHORTENED = """
+SELECT m.conversation, m.session, m.name, c.text, c.kept, c.made_by FROM compressed c
+JOIN messages m ON m.id = c.message ORDER BY 1, 2, m.position"""
 
 
 class Case(NamedTuple):
@@ -55,6 +60,7 @@ class Memory(NamedTuple):
 
     state: list[str]
     topics: list[str]
+    shortened: list[str]
     vectors: dict[str, str]
     answers: list[str]
 
@@ -76,6 +82,8 @@ def _matrix(case: Case, homes: Path, questions: Path, options: argparse.Namespac
     """Kill one command `--times` times; how many of these differ from the uninterrupted run."""
     embed, base = case.embed or options.embed, homes / "base"
     base.mkdir(parents=True)
+    for setting in options.set:
+        lightmem("config", "set", *setting.split("=", 1), home=base)
     for before in case.before:
         lightmem(*before, home=base, embed=case.embed_before or options.embed)
     shutil.copytree(base, homes / "whole")
@@ -83,7 +91,8 @@ def _matrix(case: Case, homes: Path, questions: Path, options: argparse.Namespac
     expected = _read(homes / "whole", questions, embed=embed)
     print(
         f"{case.name}: {whole.seconds:.2f} s uninterrupted, {len(expected.state):,} records, "
-        f"{len(expected.topics):,} topics, {len(expected.vectors):,} vectors, {len(expected.answers)} questions"
+        f"{len(expected.topics):,} topics, {len(expected.shortened):,} shortened, {len(expected.vectors):,} vectors, "
+        f"{len(expected.answers)} questions"
     )
     chance = random.Random(options.seed)
     life, differing = whole.seconds, 0
@@ -132,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=10, help="how many kills of each (default 10)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
     parser.add_argument("--transcript", type=Path, help="what is ingested (default: LoCoMo's conv-26)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the profile")
     parser.add_argument("--embed", choices=["onnx", "hashing"], default="onnx", help="default: onnx")
     options = parser.parse_args()
     options.transcript = (options.transcript or transcript("conv-26")).absolute()
@@ -185,12 +195,14 @@ def _read(home: Path, questions: Path, *, embed: str) -> Memory:
     with closing(sqlite3.connect(home / "profiles" / "default" / "history.db")) as connection:
         vectors = dict(connection.execute("SELECT hex(text_hash), hex(embedding) FROM vectors"))
         topics = [" ".join(row) for row in connection.execute(_TOPICS)]
-    return Memory(state.stdout.decode().splitlines(), topics, vectors, answers.stdout.decode().splitlines())
+        shortened = [" ".join(map(str, row)) for row in connection.execute(_SHORTENED)]
+    said = answers.stdout.decode().splitlines()
+    return Memory(state.stdout.decode().splitlines(), topics, shortened, vectors, said)
 
 
 def _differences(expected: Memory, found: Memory) -> Iterator[str]:
     """What differs, in a few lines each."""
-    for what in ("state", "topics", "answers"):
+    for what in ("state", "topics", "shortened", "answers"):
         lines = list(difflib.unified_diff(getattr(expected, what), getattr(found, what), lineterm="", n=0))
         if lines:
             yield f"DIFFERENT {what}:\n" + "\n".join(f"        {line[:200]}" for line in lines[2:8])

@@ -69,6 +69,7 @@ class Kept(NamedTuple):
     state: list[dict[str, object]]
     vectors: dict[bytes, bytes]
     seen_through: dict[str, list[bytes]]
+    shortened: dict[tuple[str, str, str], tuple[str, float, str]]
     pending: dict[str, int]
 
 
@@ -85,10 +86,15 @@ def kept_by(memory: Memory) -> Kept:
         " ORDER BY e.name, v.view"
     ):
         views.setdefault(name, []).append(hash)
+    shortened = connection.execute(
+        "SELECT m.conversation, m.session, m.name, c.text, c.kept, c.made_by FROM compressed c"
+        " JOIN messages m ON m.id = c.message"
+    )
     return Kept(
         state=list(memory.history.state.rows()),
         vectors=dict(connection.execute("SELECT text_hash, embedding FROM vectors")),
         seen_through=views,
+        shortened={(conversation, session, id): tuple(made) for conversation, session, id, *made in shortened},
         pending=memory.history.work.pending(),
     )
 

@@ -269,6 +269,36 @@ MENDED: dict[str, tuple[str, str, list[str]]] = {
     "changes without an entry": ("jobs and changes", "told of", [f"DELETE FROM changes WHERE item = {FACT}"]),
     "a link to nothing": ("records", "not there", [f"INSERT INTO links VALUES ({FACT}, 99999, 'conflicts', 1)"]),
     "a source of nothing": ("records", "not there", [f"INSERT INTO sources VALUES (99999, {MESSAGE}, 1)"]),
+    "a shortened text of other characters": (
+        "topics",
+        "not made of their messages",
+        [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit bakes', .4, 'x')"],
+    ),
+    "a shortened text in another order": (
+        "topics",
+        "not made of their messages",
+        [f"INSERT INTO compressed VALUES ({MESSAGE}, 'chicken Biscuit', .4, 'x')"],
+    ),
+    "more than all of a message": (
+        "topics",
+        "not made of their messages",
+        [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit', 1.01, 'x')"],
+    ),
+    "no share of a message": (
+        "topics",
+        "not made of their messages",
+        [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit', 'half', 'x')"],
+    ),
+    "a shortened text of nothing": (
+        "topics",
+        "not made of their messages",
+        [f"INSERT INTO compressed VALUES ({BLANK}, '', 1.0, 'x')"],
+    ),
+    "a shortened text of no message": (
+        "records",
+        "not there",
+        ["INSERT INTO compressed VALUES (99999, 'x', 0.5, 'x')"],
+    ),
     "another order in SQLite's own index": (
         "history",
         "made again",
@@ -477,6 +507,21 @@ def test_an_index_that_differs_is_made_again(copy: Path, name: str) -> None:
     assert well(copy)
 
 
+@pytest.mark.parametrize("name", ["words", "vectors"])
+def test_an_index_that_was_deleted_is_told_of_as_mended(copy: Path, name: str) -> None:
+    for arguments in (["doctor"], ["doctor", "--deep"]):
+        shutil.rmtree(copy / "profiles" / "default" / name)
+        run = lightmem(*arguments, "--json", "--home", copy)
+        assert run.returncode == 0
+        found = {row["check"]: row for row in map(json.loads, lines_of(run.stdout)) if row["check"].endswith(" index")}
+        assert {check: row["mended"] for check, row in found.items()} == {
+            "words index": name == "words",
+            "vectors index": name == "vectors",
+        }
+        assert "made again" in found[f"{name} index"]["seen"]
+    assert amiss(examined(copy)) == []
+
+
 def test_a_rank_bm25_index_is_compared_too(copy: Path) -> None:
     with opened(copy, store={"words": "rank-bm25"}) as memory:
         memory.indexes.catch_up(space=None)
@@ -503,6 +548,13 @@ def test_topics_that_do_not_lie_end_to_end_are_cut_again(copy: Path) -> None:
             assert [(one.first, one.last) for one in memory.history.segments.all()] == topics
             assert not memory.history.work.pending()
     assert well(copy)
+
+
+def test_a_shortened_text_that_is_one_is_left_alone(copy: Path) -> None:
+    damage(copy, f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit  chicken.' || char(10) || ' Sundays.', 1, 'x')")
+    damage(copy, "INSERT INTO compressed SELECT id, '', 0, 'x' FROM messages WHERE name = 'w5'")
+    assert well(copy)
+    assert len(kept(copy).shortened) == 2
 
 
 def test_what_waits_is_not_called_missing(copy: Path) -> None:
@@ -567,6 +619,7 @@ LIFE = [
 
 def test_a_whole_life_gives_no_false_alarm(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTMEM_EMBED__USE", "hashing")
+    monkeypatch.setenv("LIGHTMEM_COMPRESS__USE", "entropy")
     again = [(session, f"{id[0]}{int(id[1:]) + 20}", speaker, said) for session, id, speaker, said in SAID]
     take(home, [row(*one) for one in [*SAID, *again]])
     take(home, [row("walk", "w3", "Anna", "Biscuit eats fish.")], HowToIngest(on_conflict="replace"))
@@ -576,6 +629,7 @@ def test_a_whole_life_gives_no_false_alarm(home: Path, monkeypatch: pytest.Monke
     for arguments in LIFE:
         ended.append(CliRunner().invoke(app, [*arguments, "--home", str(home)]).exit_code)
         assert well(home), arguments
+    assert kept(home).shortened
     assert ended.count(0) > len(LIFE) // 2, (
         ended
     )  # what is refused by now, such as an undo behind a purge, is no matter

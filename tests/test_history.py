@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmem_cli.errors import ProfileBusy, StoreError
-from lightmem_cli.records import Entry, Filter, Kind, Message, MessageKey, Role, Space, State, entry_id
+from lightmem_cli.records import Compressed, Entry, Filter, Kind, Message, MessageKey, Role, Space, State, entry_id
 from lightmem_cli.store import migrations
 from lightmem_cli.store.history import History
+from lightmem_cli.store.history.compressed import Shortened
 from lightmem_cli.store.history.vectors import text_hash
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -67,6 +69,49 @@ def test_a_failing_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     history = History(path)
     assert not history.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
+
+
+def schema(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
+    columns = 'm.name, c.name, c.type, c."notnull", c.dflt_value, c.pk'
+    query = f"SELECT {columns} FROM sqlite_master m, pragma_table_info(m.name) c"
+    return set(connection.execute(query))
+
+
+def up_to(path: Path, number: int) -> None:
+    """Make a history as the version did that knew so many migrations."""
+    with pytest.MonkeyPatch.context() as patch, closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:number])
+        migrations.migrate(connection)
+
+
+@pytest.mark.parametrize("number", range(1, len(migrations.MIGRATIONS)))
+def test_a_history_of_an_earlier_version_gets_the_same_tables(tmp_path: Path, number: int) -> None:
+    up_to(tmp_path / "old.db", number)
+    with closing(History(tmp_path / "old.db")) as old, closing(History(tmp_path / "new.db")) as new:
+        assert schema(old.connection) == schema(new.connection)
+        assert old.check() == []
+
+
+def test_topics_that_were_cut_before_are_kept_and_their_messages_have_no_shortened_text(tmp_path: Path) -> None:
+    up_to(tmp_path / "old.db", 2)
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        connection.execute("INSERT INTO runs VALUES (1, 'ingest', '2024-01-01', '2024-01-01', 'done')")
+        for id in (1, 2):
+            connection.execute(
+                "INSERT INTO messages (id, conversation, session, name, position, role, content, identified_by, run,"
+                " recorded_at) VALUES (?, '', 's', ?, ?, 'user', 'Tea.', 'given', 1, '2024-01-01')",
+                (id, f"m{id}", id - 1),
+            )
+        connection.execute("INSERT INTO segments VALUES (1, 'x', '', 's', 1, 1, 'silence', 1)")
+    with closing(History(tmp_path / "old.db")) as history:
+        [topic] = history.segments.all()
+        assert (topic.first.id, topic.last.id, topic.cut_by, topic.score) == ("m1", "m1", "silence", None)
+        assert history.compressed.of([1, 2]) == {}
+        history.compressed.keep([Shortened(1, "Tea.", Compressed("Tea", 0.5))], made_by="x")
+        said = history.segments.said("", "s", since=1)
+        history.segments.add(said, cut_by="session", score=1.0, run=1)
+        assert [one.score for one in history.segments.all()] == [None, 1.0]
+        assert history.check() == []
 
 
 @pytest.mark.parametrize("content", [b"this is no database, whatever it is called", b"\0" * 8192])

@@ -31,7 +31,7 @@ CHAT = "".join(
     for number in range(300)
 ).encode()
 HIT = {"rank", "score", "id", "kind", "text", "time", "speaker", "session", "sources", "evidence"}
-COUNTED = {"messages", "segments", "entries", "pending", "quarantined", "conflicts", "llm", "disk_bytes"}
+COUNTED = {"messages", "segments", "compressed", "entries", "pending", "quarantined", "conflicts", "llm", "disk_bytes"}
 COUNTED |= {"pinned", "forgotten"}
 QUESTIONS = b"".join(b'{"id": %d, "question": "Who saw heron number %d?"}\n' % (n, n) for n in range(25))
 

@@ -21,7 +21,8 @@ from lightmem_cli.engine.revise import revise
 from lightmem_cli.engine.undo import plan, undo
 from lightmem_cli.errors import InputError, ProfileBusy
 from lightmem_cli.language.words import analyze
-from lightmem_cli.records import Kind, State
+from lightmem_cli.records import Compressed, Kind, State
+from lightmem_cli.store.history.compressed import Shortened
 from tests.memories import empty_home, kept_by, line, opened, take, take_into
 from tests.process import lightmem, lines_of
 from tests.test_forget import SAID, entries, fact, found, hide, merge, rows, state, summarize
@@ -31,6 +32,7 @@ CAPTION = "a marmalade-coloured okapi"
 SPEAKER = "Zerubbabel"
 FIRST = "My bank card lies under the ficus of Popocatepetl."  # what the message said before it was replaced
 WORDS = ["Quetzalcoatlus", "Thermidor", "Xylocopa", "okapi", "marmalade", "Zerubbabel", "ficus", "Popocatepetl"]
+ONLY_SHORTENED = "Chrysanthemum"  # so that it is found nowhere else
 
 
 def secret(content: str = SECRET, **fields: object) -> bytes:
@@ -45,6 +47,14 @@ def secret(content: str = SECRET, **fields: object) -> bytes:
         agent="marmalade-7",
         **fields,
     )
+
+
+def shorten(memory: Memory, id: str, text: str) -> None:
+    """Keep `text` as what a message is shortened to."""
+    [message] = memory.history.purge.messages(name=id)
+    said = memory.history.messages.get([message.id])[message.id].content
+    with memory.history.transaction():
+        memory.history.compressed.keep([Shortened(message.id, said, Compressed(text, 0.5))], made_by="a test")
 
 
 def erase(memory: Memory, *ids: str, **place: str) -> Purged:
@@ -101,14 +111,16 @@ def test_no_byte_is_left_of_what_was_purged(home: Path, words: str) -> None:
         (folder / "words" / "corpus.jsonl.77.new").write_text(SECRET)  # as a killed process may leave it
         (folder / "vectors" / "an-old-space").mkdir()
         (folder / "vectors" / "an-old-space" / "tail-00.f16.77.new").write_text(SECRET)
-        assert {one.partition(" ")[0] for one in traces(home, WORDS)} == set(WORDS)
+        shorten(memory, "m9", f"Quetzalcoatlus {ONLY_SHORTENED}")
+        assert {one.partition(" ")[0] for one in traces(home, [*WORDS, ONLY_SHORTENED])} == {*WORDS, ONLY_SHORTENED}
         done = erase(memory, "m9")
         assert (done.messages, {fate.was.kind for fate in done.fates}) == (1, {Kind.TURN, Kind.FACT, Kind.SUMMARY})
-        assert traces(home, WORDS) == set()  # with the memory open: its log and shared memory are there too
+        # With the memory open: its log and shared memory are there too.
+        assert traces(home, [*WORDS, ONLY_SHORTENED]) == set()
         assert is_sound(memory)
         assert fact(memory, "garden")[0] == garden  # which says what it said at first
         assert found(memory, "garden river") >= {"m2"}
-    assert traces(home, WORDS) == set()
+    assert traces(home, [*WORDS, ONLY_SHORTENED]) == set()
     assert traces(home, ["greyhound"])  # words are found where they are
 
 
@@ -156,7 +168,7 @@ def test_a_fact_that_had_taken_in_a_purged_one_says_again_what_it_said_at_birth(
         assert (after.text, after.sources, after.state) == (before.text, before.sources, State.ACTIVE)
         assert memory.history.work.pending() == {}  # it was embedded anew
         assert is_sound(memory)
-        with pytest.raises(InputError, match="changed nothing"):
+        with pytest.raises(InputError, match="has nothing to take back"):
             plan(memory, run=2)  # of the merger nothing is left to undo
 
 
@@ -358,6 +370,8 @@ def test_the_command_asks_counts_and_keeps_the_words_to_itself(home: Path) -> No
     take(home, [*rows(), secret()])
     refused = lightmem("forget", "--purge", "m9")
     assert (refused.returncode, b"--yes" in refused.stderr) == (2, True)
+    asked = b"Erase 1 message and all that was made of it, for good? There is no terminal to ask on"
+    assert refused.stderr.startswith(b"lightmem: " + asked)
     done = lightmem("forget", "--purge", "m9", "--yes", "--json")
     printed = [json.loads(one) for one in lines_of(done.stdout)]
     assert [one["kind"] for one in printed] == ["turn", *["fact"] * (len(printed) - 1)]
@@ -366,6 +380,9 @@ def test_the_command_asks_counts_and_keeps_the_words_to_itself(home: Path) -> No
     assert traces(home, WORDS) == set()
     again = lightmem("forget", "--purge", "m9", "--yes")
     assert (again.returncode, again.stdout, again.stderr) == (0, b"", b"m9 is purged already; nothing was changed\n")
+    shown = lightmem("show", "m9")
+    assert (shown.returncode, shown.stdout) == (2, b"")
+    assert b"message 'm9' was purged: its words are gone for good" in shown.stderr
 
 
 @pytest.mark.parametrize(

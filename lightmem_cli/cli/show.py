@@ -15,7 +15,7 @@ from lightmem_cli.cli.talk import notice
 
 if TYPE_CHECKING:
     from lightmem_cli.engine.show import Linked, Shown
-    from lightmem_cli.records import Message, MessageKey
+    from lightmem_cli.records import Message, MessageKey, Segment
 
 EXAMPLES = examples("lightmem show 3fa9", "lightmem show D1:3 --around 0", "lightmem show 3fa9c01b22de --json")
 _FROM = {
@@ -72,6 +72,19 @@ def _json(shown: Shown, out: render.Renderer) -> dict[str, object]:
         "siblings": siblings,
         "born": {"run": shown.born.id, "command": shown.born.command, "at": _born_at(shown, out)},
         "revisions": shown.revisions,
+        "topic": None if shown.topic is None else _topic_json(shown.topic),
+        "compressed": None if shown.sent is None else shown.sent.text,
+        "kept": None if shown.sent is None else round(shown.sent.kept, 4),
+    }
+
+
+def _topic_json(topic: Segment) -> dict[str, object]:
+    return {
+        "id": topic.id,
+        "first": topic.first.id,
+        "last": topic.last.id,
+        "cut_by": topic.cut_by,
+        "score": None if topic.score is None else round(topic.score, 4),
     }
 
 
@@ -88,6 +101,7 @@ def _print(shown: Shown, out: render.Renderer) -> None:
     for name, values in (("keywords", entry.keywords), ("entities", entry.entities)):
         if values:
             typer.echo(f"  {name}: {', '.join(map(render.one_line, values))}")
+    _print_sensed(shown)
     summarized = [link for link in shown.links if link.kind == "summarizes" and link.source == entry.id]
     rest = _print_summarized(summarized, shown, out)
     for messages in rest:
@@ -106,6 +120,16 @@ def _print(shown: Shown, out: render.Renderer) -> None:
             typer.echo(f"{kind} {link.other.id}  {_text(link)}")
     revised = f"; {render.counted(shown.revisions, 'revision')}: lightmem log {entry.id}" if shown.revisions else ""
     typer.echo(f"born in run {shown.born.id} ({shown.born.command}) {_born_at(shown, out)}{revised}")
+
+
+def _print_sensed(shown: Shown) -> None:
+    """How a turn's message is sent to a language model, and the topic it is of."""
+    if shown.sent is not None:
+        typer.echo(f"  sent as ({100 * shown.sent.kept:.0f} %): {render.one_line(shown.sent.text)}")
+    if shown.topic is not None:
+        first, last = render.one_line(shown.topic.first.id), render.one_line(shown.topic.last.id)
+        score = "" if shown.topic.score is None else f" ({shown.topic.score:.2f})"
+        typer.echo(f"  of the topic from {first} to {last}, ended by {shown.topic.cut_by}{score}")
 
 
 def _print_summarized(links: Iterable[Linked], shown: Shown, out: render.Renderer) -> list[list[Message]]:

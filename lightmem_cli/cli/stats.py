@@ -50,6 +50,9 @@ def _totals(counted: Mapping[str, Any], *, in_places: str) -> Iterator[str]:
     if counted["forgotten"]:
         yield _total("forgotten", counted["forgotten"], "of these messages (lightmem log)")
     yield _total("topics", counted["segments"])
+    if counted["compressed"]["messages"]:
+        kept = counted["compressed"]["kept"]
+        yield _total("shortened", counted["compressed"]["messages"], f"to {100 * kept:.0f} % of these messages' tokens")
     for kind, states in counted["entries"].items():
         aside = ", ".join(f"{count:,} {state}" for state, count in states.items() if state != "active")
         name = {"summary": "summaries"}.get(kind, f"{kind}s")

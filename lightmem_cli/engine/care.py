@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.pending import embed_some
-from lightmem_cli.engine.topics import cut_topics
+from lightmem_cli.engine.topics import cut_now_or_later
 from lightmem_cli.errors import ProfileBusy
 
 
@@ -15,10 +15,12 @@ def stats(memory: Memory) -> dict[str, object]:
     history = memory.history
     files = [path for path in memory.profile.folder.rglob("*") if path.is_file()]
     usage = history.counts.model_calls()
+    shortened, kept = history.counts.compressed()
     fields = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens")
     return {
         "messages": history.counts.messages(),
         "segments": history.counts.segments(),
+        "compressed": {"messages": shortened, "kept": round(kept, 4)},
         "entries": history.counts.entries(),
         "pending": history.work.pending(),
         "quarantined": len(history.work.quarantined()),
@@ -60,7 +62,7 @@ def reindex(memory: Memory, *, progress: Callable[[int], None]) -> int:
                     break
         memory.indexes.drop_other_vectors(wanted)
         memory.indexes.catch_up(space=(space, wanted))
-        for _ in cut_topics(memory, run=run):  # of what could not be embedded in the space that was
+        for _ in cut_now_or_later(memory, run=run):  # of what could not be embedded in the space that was
             pass
     return embedded
 

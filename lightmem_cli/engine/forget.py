@@ -16,6 +16,7 @@ from lightmem_cli.store.history.entries import entry_with
 from lightmem_cli.store.history.purge import Spoken
 
 _CANDIDATES = 50  # of an ambiguous id, before the other options narrow them
+_NAMED = 8  # of the conversations that have a session of one name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def resolve(memory: Memory, target: Target) -> Aim:
     """Find what is to be forgotten.
 
     Raises:
-        InputError: it names nothing, or an id nothing or several things.
+        InputError: it names nothing, or an id nothing or several things, or a session those of several conversations.
     """
     history = memory.history
     if not target.ids and not target.place:
@@ -76,7 +77,8 @@ def resolve(memory: Memory, target: Target) -> Aim:
         messages = history.purge.messages(**target.place)
         if not messages:
             place = ", ".join(f"{name} {value!r}" for name, value in target.place.items())
-            raise InputError(f"there is no message of {place}", hint="lightmem stats shows what there is")
+            raise InputError(f"there is no message of {place}", hint=_what_there_is(history, target))
+        _refuse_several(messages, target)
         return Aim(tuple(messages), {})
     found: dict[int, Spoken] = {}
     entries: dict[int, Entry] = {}
@@ -214,6 +216,29 @@ def _named(history: History, id: str, target: Target) -> Spoken | tuple[int, Ent
         return number, entry
     key = entry.sources[0]
     return next(one for one in history.purge.messages(name=key.id, conversation=key.conversation) if one.key == key)
+
+
+def _refuse_several(messages: Sequence[Spoken], target: Target) -> None:
+    """Refuse a session by its name alone where several conversations have one of that name."""
+    if target.session is None or target.conversation is not None:
+        return
+    found = sorted({one.key.conversation for one in messages if not one.purged})
+    if len(found) > 1:
+        raise InputError(
+            f"session {target.session!r} is one of {len(found):,} conversations: {_named_some(found)}",
+            hint=f"add the one that is meant: --conversation {shlex.quote(found[0])}",
+        )
+
+
+def _what_there_is(history: History, target: Target) -> str:
+    conversations = history.reading.conversations()
+    if target.conversation is None or target.conversation in conversations or not conversations:
+        return "lightmem stats shows what there is"
+    return f"there are the conversations {_named_some(conversations)}"
+
+
+def _named_some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMED])) + (" …" if len(names) > _NAMED else "")
 
 
 def _is_of(entry: Entry, target: Target) -> bool:

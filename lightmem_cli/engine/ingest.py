@@ -13,7 +13,7 @@ from lightmem_cli.engine.identify import Identifier
 from lightmem_cli.engine.journal import OnConflict, journal
 from lightmem_cli.engine.pending import Done, work_off
 from lightmem_cli.engine.topics import ask_to_close
-from lightmem_cli.errors import InputError
+from lightmem_cli.errors import InputError, MissingPart
 from lightmem_cli.records import Row
 from lightmem_cli.transcript import BadLine, Item, Skipped
 
@@ -68,8 +68,10 @@ def ingest(
 
     Raises:
         InputError: a bad line, with `on_error = "stop"`.
+        MissingPart: a model is not on this machine: all was kept, and what takes the model waits for it.
     """
     total = Ingested()
+    lacks: list[MissingPart] = []
     with memory.run("ingest") as run:
         for batches in transcripts:
             identifier = Identifier(
@@ -85,9 +87,7 @@ def ingest(
                 for line in bad if how.on_error == "skip" else ():
                     reject(line)
                 if not how.journal_only:
-                    for done in work_off(memory, run=run):
-                        total = _plus(total, done)
-                        progress(total)
+                    total = _work_off(memory, total, run=run, progress=progress, lacks=lacks)
                 if bad and how.on_error == "stop":
                     raise InputError(
                         f"{bad[0].origin}: {bad[0].reason}",
@@ -98,10 +98,29 @@ def ingest(
         if how.journal_only:
             memory.indexes.catch_up(space=None)
         else:
-            for done in work_off(memory, run=run):  # also what an earlier run, cut short, left behind
-                total = _plus(total, done)
-                progress(total)
+            # Also what an earlier run, cut short, left behind.
+            total = _work_off(memory, total, run=run, progress=progress, lacks=lacks)
+        if lacks:
+            raise lacks[0]
     after_ingest(memory, journal_only=how.journal_only)
+    return total
+
+
+def _work_off(
+    memory: Memory,
+    total: Ingested,
+    *,
+    run: int,
+    progress: Callable[[Ingested], None],
+    lacks: list[MissingPart],
+) -> Ingested:
+    """Work off what waits. A model that is not here is noted in `lacks`, and the rest is kept and worked off."""
+    try:
+        for done in work_off(memory, run=run, topics=not lacks):
+            total = _plus(total, done)
+            progress(total)
+    except MissingPart as missing:
+        lacks.append(missing)
     return total
 
 

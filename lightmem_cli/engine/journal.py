@@ -112,6 +112,7 @@ def _revise(history: History, id: int, message: Message, *, run: int) -> None:
     Extraction supports again what the new words say too; of a forgotten message, which stays hidden, it makes nothing.
     """
     history.messages.replace(id, message)
+    history.compressed.drop([id])
     reason = f"message {message.id} was replaced"
     step = history.revisions.new_step()
     entries = history.entries.get(history.entries.of_message(id))

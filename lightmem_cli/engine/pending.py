@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.revise import revise
-from lightmem_cli.engine.topics import Topic, cut_topics
+from lightmem_cli.engine.topics import Topic, cut_now_or_later, cut_topics
 from lightmem_cli.language.sentences import sentences
 from lightmem_cli.language.statements import statements
 from lightmem_cli.protocols import Embedder
@@ -38,8 +38,14 @@ class Done:
     topics: tuple[Topic, ...] = ()
 
 
-def work_off(memory: Memory, *, run: int) -> Iterator[Done]:
-    """Do all pending work, a step at a time; each step is committed and searchable when it is yielded."""
+def work_off(memory: Memory, *, run: int, topics: bool = True) -> Iterator[Done]:
+    """Do all pending work, a step at a time; each step is committed and searchable when it is yielded.
+
+    Topics come last, and not at all without `topics`: what needs a model of theirs holds up nothing else.
+
+    Raises:
+        MissingPart: a model that this takes is not on this machine; what does not take it is done.
+    """
     while extracted := extract_some(memory, run=run):
         yield extracted
         memory.indexes.catch_up(space=None)
@@ -50,8 +56,8 @@ def work_off(memory: Memory, *, run: int) -> Iterator[Done]:
             memory.indexes.catch_up(space=space)
             yield Done(embedded=embedded)
     memory.indexes.catch_up(space=space)
-    for topics in cut_topics(memory, run=run):
-        yield Done(topics=tuple(topics))
+    for some in cut_topics(memory, run=run) if topics else ():
+        yield Done(topics=tuple(some))
 
 
 def work_first(memory: Memory, *, progress: Callable[[int], None] = lambda done: None) -> None:
@@ -60,9 +66,11 @@ def work_first(memory: Memory, *, progress: Callable[[int], None] = lambda done:
         return
     count = 0
     with memory.run("extract") as run:
-        for done in work_off(memory, run=run):
+        for done in work_off(memory, run=run, topics=False):
             count += done.extracted + done.embedded
             progress(count)
+        for _ in cut_now_or_later(memory, run=run):
+            pass
 
 
 def extract_some(memory: Memory, *, run: int) -> Done | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from lightmem_cli.compress import HowToShorten, open_compressor
 from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.protocols import Compressor, Progress, Segmenter, TokenReader
 from lightmem_cli.segment import HowToCut, open_segmenter
+
+if TYPE_CHECKING:
+    from lightmem_cli.local_models.minilm import Precision
 
 
 class Sensory:
@@ -36,6 +40,7 @@ class Sensory:
             surprise=compress.surprise,
             device=compress.device,
             progress=self._notice,
+            precision=self._precision,
             exact=self._exact,
         )
         return open_compressor(compress.use, how)
@@ -43,25 +48,52 @@ class Sensory:
     @cached_property
     def segmenter(self) -> Segmenter | None:
         """What cuts sessions into topics; None where nothing does."""
-        compress, segment = self._settings.compress, self._settings.segment
+        segment = self._settings.segment
         if segment.use == "none":
             return None
-        shared = compress.model if compress.use == "llmlingua2" else ""
         how = HowToCut(
-            reader=lambda: self._reader(segment.model or shared),
+            reader=lambda: self._reader(self._attends),
             buffer_tokens=segment.buffer_tokens,
             alike=segment.alike,
             tolerance=segment.tolerance,
         )
         return open_segmenter(segment.use, how)
 
-    def _reader(self, model: str) -> TokenReader:
-        from lightmem_cli.local_models.token_pass import DEFAULT_MODEL, open_token_pass
+    @property
+    def _precision(self) -> Precision:
+        return "fp32" if self._exact else self._settings.compress.precision  # the llmlingua package knows no other
 
-        name = model or DEFAULT_MODEL
+    @property
+    def is_shared(self) -> bool:
+        """Whether what cuts a conversation and what shortens it read it with one model."""
+        compress, segment = self._settings.compress, self._settings.segment
+        if compress.use != "llmlingua2" or segment.use not in {"attention", "hybrid"}:
+            return False
+        return _named(self._attends) == _named(compress.model)
+
+    @property
+    def _attends(self) -> str:
+        """The model whose attention is read, if any is."""
+        compress, segment = self._settings.compress, self._settings.segment
+        return segment.model or (compress.model if compress.use == "llmlingua2" else "")
+
+    def _reader(self, model: str) -> TokenReader:
+        from lightmem_cli.local_models.token_pass import open_token_pass
+
+        name = _named(model)
         if name not in self._readers:
-            compress = self._settings.compress
             self._readers[name] = open_token_pass(
-                name, device=compress.device, precision=compress.precision, progress=self._notice
+                name,
+                device=self._settings.compress.device,
+                precision=self._precision,
+                progress=self._notice,
+                exact=self._exact,
             )
         return self._readers[name]
+
+
+def _named(model: str) -> str:
+    """The name of a model that reads tokens, of which "" is one."""
+    from lightmem_cli.local_models.token_pass import DEFAULT_MODEL
+
+    return model or DEFAULT_MODEL

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.errors import InputError
-from lightmem_cli.records import Entry, Kind, LinkKind, Message, MessageKey, State
+from lightmem_cli.records import Compressed, Entry, Kind, LinkKind, Message, MessageKey, Segment, State
 from lightmem_cli.store.history.entries import Unspoken
 from lightmem_cli.store.history.runs import Run
 
@@ -29,7 +29,8 @@ class Shown:
     """An entry with the messages it rests on (each with its neighbours), its links, and what else rests on them.
 
     Messages that are `unspoken` (forgotten or purged), and other entries that are deleted, come without their words.
-    `born` is the run that the entry was born in, and `revisions` says how often it was changed since.
+    `born` is the run that the entry was born in, and `revisions` says how often it was changed since. Of a turn whose
+    topic has ended, `topic` is that, and `sent` how a language model is sent its message, where that was shortened.
     """
 
     entry: Entry
@@ -39,6 +40,8 @@ class Shown:
     siblings: list[Entry]
     born: Run
     revisions: int
+    topic: Segment | None = None
+    sent: Compressed | None = None
 
 
 def find_entry(memory: Memory, name: str) -> int:
@@ -50,6 +53,8 @@ def find_entry(memory: Memory, name: str) -> int:
     entries = memory.history.entries
     found = entries.find_by_message(name) or entries.find(name.lower())
     if not found:
+        if any(message.purged for message in memory.history.purge.messages(name=name)):
+            raise InputError(f"message {name!r} was purged: its words are gone for good", hint="lightmem log says when")
         raise InputError(f"no entry's id begins with {name!r}", hint="lightmem retrieve --json QUERY prints ids")
     if len(found) > 1:
         raise InputError(f"{name!r} is not one entry: {', '.join(id for _, id in found)}", hint="give more of the id")
@@ -71,6 +76,7 @@ def show(memory: Memory, name: str, *, around: int | None = None) -> Shown:
     unspoken = history.entries.unspoken({message.key for messages in trail for message in messages})
     links = _links(memory, id)
     run = history.entries.birth_runs([id])[id]
+    of_turn = entry.kind is Kind.TURN and len(entry.sources) == 1
     return Shown(
         entry=entry,
         trail=[[_without_words(message, unspoken) for message in messages] for messages in trail],
@@ -79,7 +85,16 @@ def show(memory: Memory, name: str, *, around: int | None = None) -> Shown:
         siblings=_siblings(memory, id, entry, apart=links),
         born=history.runs.get([run])[run],
         revisions=len(history.revisions.outlines([id])[id]),
+        topic=history.segments.of_message(entry.sources[0]) if of_turn else None,
+        sent=_sent(memory, entry) if of_turn and entry.sources[0] not in unspoken else None,
     )
+
+
+def _sent(memory: Memory, turn: Entry) -> Compressed | None:
+    """How the message of a turn is sent to a language model, where it was shortened."""
+    found = memory.history.messages.find(turn.sources[0])
+    texts = {} if found is None else memory.history.compressed.of([found[0]])
+    return next((text for text, _ in texts.values()), None)
 
 
 def _links(memory: Memory, id: int) -> list[Linked]:

@@ -120,7 +120,20 @@ def m002_looking_back(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back]
+_SHORTENED = """
+CREATE TABLE compressed (
+  message INTEGER PRIMARY KEY REFERENCES messages, text TEXT NOT NULL, kept REAL NOT NULL, made_by TEXT NOT NULL);
+ALTER TABLE segments ADD COLUMN score REAL;
+"""
+
+
+def m003_shortened(connection: sqlite3.Connection) -> None:
+    """Messages as a language model is sent them, and how clearly each topic ends."""
+    for statement in _SHORTENED.split(";\n"):
+        connection.execute(statement)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back, m003_shortened]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

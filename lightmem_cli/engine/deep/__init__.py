@@ -13,7 +13,7 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import derived, seen
 from lightmem_cli.engine.deep.mending import RESTORE, Mending, examine
 from lightmem_cli.engine.deep.tables import ENTRIES, MESSAGES, READABLE, TOPICS, TURNS, WORK
-from lightmem_cli.engine.doctor import Finding, check_embedder, check_processes, check_work
+from lightmem_cli.engine.doctor import Finding, check_embedder, check_processes, check_work, made_anew
 
 
 def rows_of(memory: Memory) -> int:
@@ -56,6 +56,7 @@ def _check_history(mending: Mending, *, step: Callable[[int], None]) -> list[Fin
 def _check_derived(mending: Mending, broken: dict[str, str], *, step: Callable[[int], None]) -> list[Finding]:
     """Whether vectors and indexes are what follows from history."""
     memory = mending.memory
+    broken = dict.fromkeys(made_anew(memory), "it was missing") | broken
     findings = seen.check_vectors(mending)
     embedder = check_embedder(memory)
     findings.append(embedder)

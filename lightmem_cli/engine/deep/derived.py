@@ -117,7 +117,7 @@ def _compare_vectors(memory: Memory, space: tuple[int, Space], *, step: Step) ->
     checks = memory.history.checks
     with checks.snapshot():
         changed = checks.changed_after(held.position, "vector")
-        return _compare(held.rows, checks.embeddings(space[0]), changed=changed, step=step)
+        return _compare(held.rows, checks.vectors.embeddings(space[0]), changed=changed, step=step)
 
 
 def _compare(held: Rows, expected: Rows, *, changed: set[int], step: Step) -> Compared:

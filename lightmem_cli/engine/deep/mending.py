@@ -10,7 +10,8 @@ from functools import cached_property
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.doctor import Finding
 from lightmem_cli.store.history import History
-from lightmem_cli.store.history.checks import Checks, Fault
+from lightmem_cli.store.history.checks import Checks
+from lightmem_cli.store.history.faults import Fault
 
 RESTORE = "lightmem restore FILE"  # a backup: what is damaged beyond mending here may be whole there
 

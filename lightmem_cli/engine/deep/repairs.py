@@ -10,8 +10,8 @@ from lightmem_cli.engine.journal import turn_of
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import Entry, Kind, LinkKind, MessageKey, State, entry_id
 from lightmem_cli.store.history import History
-from lightmem_cli.store.history.checks import Fault
 from lightmem_cli.store.history.entries import columns_of, entry_with
+from lightmem_cli.store.history.faults import Fault
 from lightmem_cli.store.history.revisions import Values
 
 _OF_A_TURN = ("text", "speaker", "agent", "said_at", "conversation", "session")

@@ -9,9 +9,10 @@ from itertools import islice
 from lightmem_cli.engine.deep.mending import Check, Group, Mending, examine, told
 from lightmem_cli.engine.doctor import Finding
 from lightmem_cli.engine.pending import embed_some, views
-from lightmem_cli.engine.topics import cut_topics
+from lightmem_cli.engine.topics import cut_now_or_later
 from lightmem_cli.records import Entry
-from lightmem_cli.store.history.checks import Checks, Fault
+from lightmem_cli.store.history.checks import Checks
+from lightmem_cli.store.history.faults import Fault
 from lightmem_cli.store.history.vectors import text_hash
 
 _AT_ONCE = 1_000  # entries, or vectors
@@ -46,7 +47,7 @@ def embed_again(mending: Mending) -> None:
     space = memory.space()[0]
     while embed_some(memory, space=space, queue=0):
         pass
-    for _ in cut_topics(memory, run=mending.run):
+    for _ in cut_now_or_later(memory, run=mending.run):
         pass
 
 
@@ -77,11 +78,11 @@ def _seen(mending: Mending, *, space: int) -> Iterator[list[tuple[Fault, bool]]]
     history, last = mending.history, 0
     while True:
         with history.checks.snapshot():
-            ids = history.checks.entries_after(last, limit=_AT_ONCE)
+            ids = history.checks.vectors.entries_after(last, limit=_AT_ONCE)
             if not ids:
                 return
-            waiting = history.checks.to_be_embedded()
-            found = history.checks.seen_through(ids, space=space)
+            waiting = history.checks.vectors.to_be_embedded()
+            found = history.checks.vectors.seen_through(ids, space=space)
             judged = [
                 (Fault(id, entry.id), id in waiting or _expected(mending, id, entry) == found.get(id, []))
                 for id, entry in history.entries.get(ids).items()
@@ -93,7 +94,7 @@ def _seen(mending: Mending, *, space: int) -> Iterator[list[tuple[Fault, bool]]]
 def _is_seen(mending: Mending, id: int, *, space: int) -> bool:
     with mending.history.checks.snapshot():
         entry = mending.history.entries.get([id]).get(id)
-        found = mending.history.checks.seen_through([id], space=space)
+        found = mending.history.checks.vectors.seen_through([id], space=space)
         return entry is None or _expected(mending, id, entry) == found.get(id, [])
 
 
@@ -108,8 +109,8 @@ def _expected(mending: Mending, id: int, entry: Entry) -> list[bytes] | None:
 def _not_vectors(checks: Checks) -> list[Fault]:
     """Vectors of another dimension than their space, or not of length 1."""
     found = []
-    for space, dimension, _ in checks.spaces():
-        rows = iter(checks.embeddings(space))
+    for space, dimension, _ in checks.vectors.spaces():
+        rows = iter(checks.vectors.embeddings(space))
         while some := list(islice(rows, _AT_ONCE)):
             found += [Fault(id, f"vector {id}") for id in _odd(some, dimension=dimension)]
     return found
@@ -128,12 +129,12 @@ def _odd(rows: Iterable[tuple[int, bytes]], *, dimension: int) -> list[int]:
 
 def _unused(mending: Mending, checks: Checks) -> list[Fault]:
     """Vectors without a view; while another process is at work it may be about to use one."""
-    return [] if mending.history.work.owners() else checks.unused_vectors()
+    return [] if mending.history.work.owners() else checks.vectors.unused_vectors()
 
 
 def _drop(mending: Mending, faults: Iterable[Fault]) -> None:
     ids = [fault.id for fault in faults]
-    for space, _, active in mending.history.checks.spaces():
+    for space, _, active in mending.history.checks.vectors.spaces():
         if active:
             mending.again += mending.history.mends.drop_vectors(ids, space=space)
             return
@@ -141,7 +142,7 @@ def _drop(mending: Mending, faults: Iterable[Fault]) -> None:
 
 
 def _not_one_space(checks: Checks) -> list[Fault]:
-    spaces = checks.spaces()
+    spaces = checks.vectors.spaces()
     searched = sum(active for _, _, active in spaces)
     return [Fault(id, f"space {id}") for id, _, _ in spaces] if spaces and searched != 1 else []
 

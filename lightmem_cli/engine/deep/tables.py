@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,10 +11,11 @@ from lightmem_cli.engine.deep import repairs
 from lightmem_cli.engine.deep.mending import Check, Group, Mending
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import State
-from lightmem_cli.store.history.checks import Checks, Fault
+from lightmem_cli.store.history.checks import Checks
+from lightmem_cli.store.history.faults import Fault
 
 
-def _ids(faults: list[Fault]) -> list[int]:
+def _ids(faults: Iterable[Fault]) -> list[int]:
     return [fault.id for fault in faults]
 
 
@@ -117,7 +118,15 @@ ENTRIES = Group(
 TOPICS = Group(
     "topics",
     lambda memory: f"{memory.history.counts.segments():,}, laid end to end",
-    [Check("sessions with topics that do not lie end to end", Checks.untiled, repairs.topics, made="cut again")],
+    [
+        Check("sessions with topics that do not lie end to end", Checks.untiled, repairs.topics, made="cut again"),
+        Check(
+            "shortened texts that are not made of their messages",
+            lambda checks: checks.compressed.unlike_messages(),
+            lambda mending, faults: mending.history.compressed.drop(_ids(faults)),
+            made="dropped",
+        ),
+    ],
 )
 
 WORK = Group(

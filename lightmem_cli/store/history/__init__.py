@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightmem_cli.errors import LightmemError
 from lightmem_cli.store.history.checks import Checks
+from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import BUSY_SECONDS, connect, explained, transaction
 from lightmem_cli.store.history.copying import Copying
 from lightmem_cli.store.history.counts import Counts
@@ -45,6 +46,7 @@ class History:
         self.facts = Facts(self.connection)
         self.windows = Windows(self.connection)
         self.segments = Segments(self.connection)
+        self.compressed = CompressedTexts(self.connection)
         self.purge = Purge(self.connection, path, revisions=self.revisions, vectors=self.vectors, runs=self.runs)
         self.selector = Selector(self.connection)
         self.reading = Reading(self.connection, self.entries, self.selector)

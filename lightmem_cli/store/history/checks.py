@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightmem_cli.records import Kind, LinkKind, Role, State, row_text
 from lightmem_cli.store.history.births import Born, births, unlike_recorded
 from lightmem_cli.store.history.columns import epoch, to_time
+from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import translated
+from lightmem_cli.store.history.faults import Fault, faults
 from lightmem_cli.store.history.messages import COLUMNS, message_from
+from lightmem_cli.store.history.vector_checks import VectorChecks
 
 _WORDS_OF = "CASE WHEN coalesce(m.image_caption, '') = '' THEN m.content ELSE m.content || char(10) || '[' ||"
 _WORDS_OF += " m.image_caption || ']' END"  # as `records.row_text`
@@ -24,19 +27,14 @@ _FORGOTTEN = (
 _TIMES = {"messages": ["said_at"], "entries": ["said_at", "happened_from", "happened_to", "valid_until"]}
 
 
-class Fault(NamedTuple):
-    """A row that is not as it should be: history's integer for it, and what a person calls it."""
-
-    id: int
-    name: str
-
-
 class Checks:
     """Reads; writes nothing. Each check sees history as it was at one moment, inside `snapshot`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self.vectors = VectorChecks(connection)
+        self.compressed = CompressedTexts(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -314,51 +312,12 @@ class Checks:
         rows = self._connection.execute("SELECT item FROM changes WHERE position > ? AND what = ?", (position, what))
         return {item for (item,) in rows}
 
-    # ---- vectors and what is seen through them ----------------------------------------------------------------------
-
     def texts(self) -> Iterator[tuple[int, str]]:
         """Every entry's text, by rising id."""
         return self._connection.execute("SELECT id, text FROM entries ORDER BY id")
 
-    def embeddings(self, space: int) -> Iterator[tuple[int, bytes]]:
-        """Every vector of `space`, float16, by rising id."""
-        return self._connection.execute("SELECT id, embedding FROM vectors WHERE space = ? ORDER BY id", (space,))
-
-    def spaces(self) -> list[tuple[int, int, bool]]:
-        """Every space: its integer, its dimension, and whether queries are compared in it."""
-        rows = self._connection.execute("SELECT id, dimension, active FROM spaces ORDER BY id")
-        return [(id, dimension, bool(active)) for id, dimension, active in rows]
-
-    def unused_vectors(self) -> list[Fault]:
-        """Vectors through which no entry is seen."""
-        return self._faults(
-            "SELECT id, 'vector ' || id FROM vectors WHERE id NOT IN (SELECT vector FROM views) ORDER BY id"
-        )
-
-    def entries_after(self, id: int, *, limit: int) -> list[int]:
-        """The next `limit` entries behind `id`."""
-        rows = self._connection.execute("SELECT id FROM entries WHERE id > ? ORDER BY id LIMIT ?", (id, limit))
-        return [entry for (entry,) in rows]
-
-    def seen_through(self, entries: Iterable[int], *, space: int) -> dict[int, list[bytes]]:
-        """The text hashes of the vectors of `entries` in `space`, in order; an entry without one is left out."""
-        rows = self._connection.execute(
-            # The plus keeps SQLite from going through all vectors of the space.
-            "SELECT v.entry, x.text_hash FROM views v JOIN vectors x ON x.id = v.vector AND +x.space = v.space"
-            " WHERE v.space = ? AND v.entry IN (SELECT value FROM json_each(?)) ORDER BY v.entry, v.view",
-            (space, json.dumps(list(entries))),
-        )
-        found: dict[int, list[bytes]] = {}
-        for entry, hash in rows:
-            found.setdefault(entry, []).append(hash)
-        return found
-
-    def to_be_embedded(self) -> set[int]:
-        """The entries that wait for their vectors, or were set aside while they did."""
-        return {item for (item,) in self._connection.execute("SELECT item FROM jobs WHERE stage = 'embed'")}
-
     def _faults(self, query: str, *values: object) -> list[Fault]:
-        return [Fault(id, str(name)) for id, name in self._connection.execute(query, values)]
+        return faults(self._connection, query, *values)
 
 
 def _sound_times(seconds: float | None, times: list[str | None]) -> bool:

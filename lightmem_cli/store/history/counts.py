@@ -28,6 +28,17 @@ class Counts:
     def segments(self) -> int:
         return self._one("SELECT count(*) FROM segments")
 
+    def compressed(self) -> tuple[int, float]:
+        """How many messages have a shortened text, and the share that was kept of them all, the longest weighing most.
+
+        1.0 where there is none.
+        """
+        count, kept = self._connection.execute(
+            "SELECT count(*), sum(c.kept * length(m.content)) / sum(length(m.content))"
+            " FROM compressed c JOIN messages m ON m.id = c.message"
+        ).fetchone()
+        return int(count), 1.0 if kept is None else float(kept)
+
     def conflicts(self) -> int:
         return self._one("SELECT count(*) FROM links WHERE kind = 'conflicts'")
 
@@ -58,7 +69,7 @@ class Counts:
         return self._one("SELECT count(*) FROM (SELECT DISTINCT conversation, session FROM messages)")
 
     def pinned(self) -> int:
-        return self._one("SELECT count(*) FROM entries WHERE pinned = 1")
+        return self._one("SELECT count(*) FROM entries WHERE pinned = 1 AND state <> 'deleted'")
 
     def forgotten(self) -> int:
         """The messages whose turn is hidden, and those that were erased."""

@@ -39,6 +39,7 @@ class Mends:
             ("links", "source", "entries"),
             ("links", "target", "entries"),
             ("sources", "entry", "entries"),
+            ("compressed", "message", "messages"),
         ):
             self._connection.execute(f"DELETE FROM {table} WHERE {column} {gone.format(parent)}")
         self._connection.execute(f"UPDATE jobs SET lease = NULL WHERE lease {gone.format('leases')}")

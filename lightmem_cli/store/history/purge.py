@@ -103,7 +103,9 @@ class Purge:
         self._connection.execute(
             f"UPDATE jobs SET reason = NULL WHERE stage IN ('segment', 'close') AND {where}", (listed,)
         )
-        self._connection.execute("DELETE FROM sources WHERE message IN (SELECT value FROM json_each(?))", (listed,))
+        where = "message IN (SELECT value FROM json_each(?))"
+        self._connection.execute(f"DELETE FROM sources WHERE {where}", (listed,))
+        self._connection.execute(f"DELETE FROM compressed WHERE {where}", (listed,))
 
     def erase(self, entries: Collection[int]) -> None:
         """Delete entries with their sources, links, views, revisions and jobs, and vectors that nobody else uses."""

@@ -14,7 +14,7 @@ from lightmem_cli.store.history.columns import to_time
 from lightmem_cli.store.history.messages import COLUMNS, message_from
 
 _SEGMENTS = (
-    "SELECT s.name, s.conversation, s.session, f.name, l.name, s.cut_by FROM segments s"
+    "SELECT s.name, s.conversation, s.session, f.name, l.name, s.cut_by, s.score FROM segments s"
     " JOIN messages f ON f.id = s.first JOIN messages l ON l.id = s.last"
 )
 
@@ -36,7 +36,7 @@ class Segments:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def add(self, messages: Sequence[Said], *, cut_by: str, run: int) -> Segment:
+    def add(self, messages: Sequence[Said], *, cut_by: str, score: float, run: int) -> Segment:
         """Close the topic of `messages`, which are the first ones of their session's open tail."""
         first, last = messages[0], messages[-1]
         conversation, session, _ = first.message.key
@@ -47,10 +47,12 @@ class Segments:
             first=first.message.key,
             last=last.message.key,
             cut_by=cut_by,
+            score=score,
         )
         self._connection.execute(
-            "INSERT INTO segments (name, conversation, session, first, last, cut_by, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (segment.id, conversation, session, first.id, last.id, cut_by, run),
+            "INSERT INTO segments (name, conversation, session, first, last, cut_by, score, run)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (segment.id, conversation, session, first.id, last.id, cut_by, score, run),
         )
         return segment
 
@@ -152,8 +154,9 @@ class Segments:
                 first=MessageKey(conversation, session, first),
                 last=MessageKey(conversation, session, last),
                 cut_by=cut_by,
+                score=score,
             )
-            for name, conversation, session, first, last, cut_by in self._connection.execute(
+            for name, conversation, session, first, last, cut_by, score in self._connection.execute(
                 f"{_SEGMENTS} {where}", values
             )
         ]
