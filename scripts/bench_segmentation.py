@@ -1,12 +1,13 @@
 """Measures where `lightmem segment` ends a topic, against the topics that people marked.
 
     python scripts/bench_segmentation.py [--sets dialseg_711,tiage,meeting_committee] [--half first|second|all]
+                                         [--use similarity|attention|hybrid] [--model NAME]
 
 Every dialogue of $LIGHTMEM_DATA/segmentation is a session of one transcript, piped through `lightmem segment - --json`.
-The model of the default segmenter was fitted on the first half of each set: --half second is what it has not
-seen. Pk and WindowDiff are nltk's, with a window of half the dialogue's mean gold topic, and their mean over the
-dialogues; F1 is of all boundaries, one turn off allowed. Beside it: no cut, a cut every so many turns as the set's mean
-topic has, and as many cuts as there are, at random places.
+The default segmenter was fitted on these very sets: `fit_segmentation.py --unseen` says what it is worth on halves that
+it has not seen. Pk and WindowDiff are nltk's, with a window of half the dialogue's mean gold topic, and their mean over
+the dialogues; F1 is of all boundaries, one turn off allowed. Beside it: no cut, a cut every so many turns as the set's
+mean topic has, and as many cuts as there are, at random places.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from nltk.metrics.segmentation import pk, windowdiff
 from processes import DATA, LIGHTMEM, environment
 
 SETS = ("dialseg_711", "tiage", "meeting_committee")
+HEAD = f"{'':<32}{'Pk':>7}{'WindowDiff':>12}{'F1 ±1':>8}{'cuts / gold':>13}"
 
 
 class Dialogue(NamedTuple):
@@ -41,21 +43,14 @@ Cut = Callable[[Dialogue], list[int]]  # a dialogue's topics, as lengths
 
 def main() -> None:
     options = _options()
-    print(f"{'':<20}{'':<12}{'Pk':>7}{'WindowDiff':>12}{'F1 ±1':>8}{'cuts / gold':>13}")
+    print(HEAD)
     for name in options.sets:
         dialogues = read(name, half=options.half)
-        ours = iter(_segment(dialogues))
-        chance = random.Random(options.seed)
-        every = round(mean(length for dialogue in dialogues for length in dialogue.gold))
-        ways: dict[str, Cut] = {
-            "lightmem": lambda _, ours=ours: next(ours),
-            "no cut": lambda dialogue: [len(dialogue.turns)],
-            f"every {every}": lambda dialogue, every=every: _every(dialogue, every),
-            "random": lambda dialogue, chance=chance: _at_random(dialogue, chance),
-        }
+        topics = _segment(dialogues, use=options.use, model=options.model)
         print(f"{name}, {options.half}: {len(dialogues)} dialogues, {sum(len(d.turns) for d in dialogues):,} turns")
-        for way, cut in ways.items():
-            _print(way, [(dialogue, cut(dialogue)) for dialogue in dialogues])
+        print(measure(options.use or "lightmem", list(zip(dialogues, topics, strict=True))))
+        for way, cut in baselines(dialogues, seed=options.seed).items():
+            print(measure(way, [(dialogue, cut(dialogue)) for dialogue in dialogues]))
 
 
 def _options() -> argparse.Namespace:
@@ -63,6 +58,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS), help="which (default: all)")
     parser.add_argument("--half", choices=("first", "second", "all"), default="all", help="of each set (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of the random cuts (default 1)")
+    parser.add_argument("--use", choices=("similarity", "attention", "hybrid"), help="a segmenter (else the default)")
+    parser.add_argument("--model", metavar="NAME", help="whose attention is read, a Hub name or a folder")
     return parser.parse_args()
 
 
@@ -77,8 +74,20 @@ def read(name: str, *, half: str) -> list[Dialogue]:
     return [Dialogue(row["utterances"], row["segments"]) for row in rows]
 
 
-def _segment(dialogues: Sequence[Dialogue]) -> list[list[int]]:
+def baselines(dialogues: Sequence[Dialogue], *, seed: int) -> dict[str, Cut]:
+    """What any segmenter should do better than: no cut, one every so many turns, and as many as people, anywhere."""
+    every = round(mean(length for dialogue in dialogues for length in dialogue.gold))
+    chance = random.Random(seed)
+    return {
+        "no cut": lambda dialogue: [len(dialogue.turns)],
+        f"every {every}": lambda dialogue: _every(dialogue, every),
+        "random": lambda dialogue: _at_random(dialogue, chance),
+    }
+
+
+def _segment(dialogues: Sequence[Dialogue], *, use: str | None, model: str | None) -> list[list[int]]:
     """The topics of each dialogue, as lengths, from one process."""
+    chosen = [*(("--use", use) if use else ()), *(("--model", model) if model else ())]
     rows = [
         json.dumps({"session": str(number), "content": turn})
         for number, dialogue in enumerate(dialogues)
@@ -86,7 +95,7 @@ def _segment(dialogues: Sequence[Dialogue]) -> list[list[int]]:
     ]
     with tempfile.TemporaryDirectory() as home:
         run = subprocess.run(
-            [*LIGHTMEM, "segment", "-", "--json"],
+            [*LIGHTMEM, "segment", "-", "--json", *chosen],
             input="\n".join(rows).encode(),
             env=environment(Path(home)),
             capture_output=True,
@@ -112,7 +121,8 @@ def _at_random(dialogue: Dialogue, chance: random.Random) -> list[int]:
     return [end - begin for begin, end in zip([0, *cuts], [*cuts, len(dialogue.turns)], strict=True)]
 
 
-def _print(way: str, cut: Sequence[tuple[Dialogue, list[int]]]) -> None:
+def measure(way: str, cut: Sequence[tuple[Dialogue, list[int]]]) -> str:
+    """A line under `HEAD` that says how dialogues are cut in a way; with each go its topics, as lengths."""
     pks, differences, gold_cuts, cuts, met = [], [], 0, 0, 0
     for dialogue, lengths in cut:
         assert sum(lengths) == sum(dialogue.gold) == len(dialogue.turns)
@@ -123,7 +133,7 @@ def _print(way: str, cut: Sequence[tuple[Dialogue, list[int]]]) -> None:
         met += _met(dialogue.gold, lengths)
         gold_cuts, cuts = gold_cuts + len(dialogue.gold) - 1, cuts + len(lengths) - 1
     f1 = 2 * met / (gold_cuts + cuts)
-    print(f"{'':<20}{way:<12}{mean(pks):>7.3f}{mean(differences):>12.3f}{f1:>8.3f}{cuts / gold_cuts:>13.2f}")
+    return f"{'':<20}{way:<12}{mean(pks):>7.3f}{mean(differences):>12.3f}{f1:>8.3f}{cuts / gold_cuts:>13.2f}"
 
 
 def _gaps(lengths: Sequence[int]) -> str:

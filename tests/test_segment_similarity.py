@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightmem_cli.protocols import Gap, Spoken
 from lightmem_cli.records import Message, Role
 from lightmem_cli.segment.cues import read_wording
-from lightmem_cli.segment.similarity import THRESHOLD, SimilaritySegmenter
+from lightmem_cli.segment.similarity import THRESHOLD, SimilaritySegmenter, Talk
 
 SAID = (
     "Can you book me a table for two?",
@@ -26,11 +26,22 @@ SAID = (
     "🎉",
     "",
 )
+SPEECH = "The greyhounds of this county were counted twice last spring, on both banks of the river. " * 5
+MET = (
+    "We now have some questions from Ines.",
+    "Thank you. Over to Ben, please.",
+    "Order.",
+    SPEECH,
+    SPEECH[:270],
+    SPEECH,
+)
 
 
-def spoken(text: str, topic: int | None, *, noise: int = 0, speaker: str | None = None) -> Spoken:
+def spoken(
+    text: str, topic: int | None, *, noise: int = 0, speaker: str | None = None, role: Role = Role.USER
+) -> Spoken:
     """A turn about `topic`, one of eight directions; None: nobody embedded it."""
-    message = Message(conversation="", session="s", id="m", position=0, role=Role.USER, content=text, speaker=speaker)
+    message = Message(conversation="", session="s", id="m", position=0, role=role, content=text, speaker=speaker)
     if topic is None:
         return Spoken(message, None)
     vector = np.zeros(16, np.float32)
@@ -43,19 +54,29 @@ def cuts_of(segmenter: SimilaritySegmenter, said: Sequence[Spoken], *, start: in
     return [gap for gap in segmenter.gaps(said, start=start, ended=ended) if gap.by]
 
 
-turn = st.builds(
-    spoken,
-    st.sampled_from(SAID),
-    st.one_of(st.none(), st.integers(0, 7), st.integers(0, 1)),
-    noise=st.integers(0, 7),
-    speaker=st.sampled_from([None, "Anna", "Ben"]),
-)
-turns = st.lists(turn, max_size=60)
+def turns_of(texts: Sequence[str], *, least: int = 0, most: int = 60) -> st.SearchStrategy[list[Spoken]]:
+    turn = st.builds(
+        spoken,
+        st.sampled_from(texts),
+        st.one_of(st.none(), st.integers(0, 7), st.integers(0, 1)),
+        noise=st.integers(0, 7),
+        speaker=st.sampled_from([None, "Anna", "Ben"]),
+    )
+    return st.lists(turn, min_size=least, max_size=most)
+
+
+def talks(*, least: int = 0, most: int = 60) -> st.SearchStrategy[list[Spoken]]:
+    """People chat, meet, or do both, one after the other."""
+    chat, met = (turns_of(texts, least=least, most=most) for texts in (SAID, MET))
+    halves = [turns_of(texts, least=least // 2, most=most // 2) for texts in (SAID, MET)]
+    return st.one_of(chat, met, st.tuples(*halves).map(lambda both: both[0] + both[1]))
+
+
 segmenters = st.builds(SimilaritySegmenter, threshold=st.sampled_from([0.0, 0.0, THRESHOLD, 0.6]))
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(turn, min_size=5, max_size=30), segmenters)
+@given(talks(least=6, most=30), segmenters)
 def test_what_comes_later_moves_no_cut(said: list[Spoken], segmenter: SimilaritySegmenter) -> None:
     whole = segmenter.gaps(said, start=0, ended=True)
     for length in range(len(said)):
@@ -63,8 +84,17 @@ def test_what_comes_later_moves_no_cut(said: list[Spoken], segmenter: Similarity
         assert early == [gap for gap in whole if gap.after < length - segmenter.lookahead]
 
 
-@settings(deadline=None)
-@given(st.lists(turn, min_size=45, max_size=70), segmenters, st.lists(st.integers(1, 12), min_size=1))
+@settings(deadline=None, max_examples=50)
+@given(talks(least=66, most=90), st.integers(0, 63))
+def test_a_gap_is_judged_by_so_many_turns_before_and_behind_it_and_no_others(said: list[Spoken], at: int) -> None:
+    first, end = max(0, at + 1 - SimilaritySegmenter.lookback), at + SimilaritySegmenter.lookahead
+    whole, part = Talk(said), Talk(said[first:end])
+    assert whole.signals(at) == part.signals(at - first)
+    assert whole.meets(at) == part.meets(at - first)
+
+
+@settings(deadline=None, max_examples=50)
+@given(talks(least=70, most=90), segmenters, st.lists(st.integers(1, 12), min_size=1))
 def test_a_topic_taken_up_again_is_cut_as_in_one_piece(
     said: list[Spoken], segmenter: SimilaritySegmenter, portions: list[int]
 ) -> None:
@@ -81,7 +111,7 @@ def test_a_topic_taken_up_again_is_cut_as_in_one_piece(
 
 
 @settings(deadline=None)
-@given(turns, segmenters)
+@given(talks(), segmenters)
 def test_cuts_are_between_turns_in_order_and_before_words(said: list[Spoken], segmenter: SimilaritySegmenter) -> None:
     cuts = cuts_of(segmenter, said)
     places = [cut.after for cut in cuts]
@@ -117,6 +147,53 @@ def test_who_speaks_is_no_topic() -> None:
         cuts.append([cut.after for cut in cuts_of(SimilaritySegmenter(), said)])
     assert cuts[0] == [7, 15]
     assert set(cuts[1]) > {7, 15}, "the same vectors, all taken for one speaker's"
+
+
+def meeting(*, role: Role = Role.USER) -> list[Spoken]:
+    """Twelve members are called on, one after the other, and answered; six speak of one thing, six of another."""
+    said: list[Spoken] = []
+    for at in range(12):
+        called = "Thank you. The next questions are from Ines." if at == 6 else "Thank you. Please go on."
+        for text in (called, SPEECH, SPEECH):
+            said.append(spoken(text, at // 6, noise=len(said) % 4, role=role if text is SPEECH else Role.USER))
+    return said
+
+
+def test_a_meeting_is_cut_where_somebody_new_is_called_on_and_the_talk_turns() -> None:
+    assert [cut.after for cut in cuts_of(SimilaritySegmenter(), meeting())] == [17]
+
+
+def test_where_a_model_answers_at_length_nobody_meets() -> None:
+    people, model = Talk(meeting()), Talk(meeting(role=Role.ASSISTANT))
+    assert people.meets(0) == 0.0
+    assert {people.meets(at) for at in range(5, 36)} == {1.0}
+    assert {model.meets(at) for at in range(1, 36)} == {0.0}
+
+
+def test_who_was_named_of_late_is_not_called_on() -> None:
+    said = [spoken(text, 0) for text in ("We go to Mr. Singh.", SPEECH, "Back to Mr. Singh.", SPEECH, "Now, Ms. Vale.")]
+    talk = Talk([spoken("Good morning.", 0), *said])
+    assert [talk.signals(at)["b_calls"] for at in range(len(said))] == [True, False, False, False, True]
+    assert not Talk([spoken("Hello.", 0), spoken(SPEECH + "I saw Ines.", 0)]).signals(0)["b_calls"], "a speech"
+
+
+@pytest.mark.parametrize(("between", "called"), [(29, False), (30, True)])
+def test_who_was_named_long_ago_is_called_on_again(between: int, called: bool) -> None:
+    said = [spoken(text, 0) for text in ("We go to Mr. Singh.", *["Order."] * between, "Back to Mr. Singh.")]
+    assert Talk(said).signals(between)["b_calls"] is called
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("We will now go to Mr.Singh.", {"singh"}),
+        ("Thank you. Questions now from Siân Gwenllian and Mrs. Gill", {"siân", "gwenllian", "gill"}),
+        ("Thank you. Please go on. ", set()),
+        ("日本語の図書館は駅の近くです。", set()),
+    ],
+)
+def test_names_have_a_capital_that_no_sentence_explains(text: str, names: set[str]) -> None:
+    assert read_wording(text).names == names
 
 
 def test_one_topic_is_not_cut_and_one_turn_neither() -> None:

@@ -36,13 +36,24 @@ _REQUESTS = _words(
     r"|will you|please (?:find|give|get|tell|show|set|help|book|check)|find me|give me|get me|tell me"
     r"|show me|help me|schedule|remind me|book)\b"
 )
+_WORD = re.compile(r"[^\W_]+")
+# A word of three letters or more whose capital no sentence explains: one goes on before it, or it follows a title.
+_INSIDE = re.compile(
+    r"(?:(?<=[^.!?…:—\s]\s)|(?<=\b[MD][rs]\.)|(?<=\b[MD][rs]\.\s)|(?<=\bMrs\.)|(?<=\bMrs\.\s))(?!Mrs\b)[^\W\d_]{3,}"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a turn's words alone say about a change of topic before or behind it. `terms` are analysed."""
+    """What a turn's words alone say about a change of topic before or behind it.
+
+    `terms` are analysed, `words` are all of them and `names` those that have a capital inside a sentence, both in small
+    letters.
+    """
 
     terms: frozenset[str]
+    words: frozenset[str]
+    names: frozenset[str]
     characters: int
     ends_asking: bool
     asks_you: bool
@@ -61,6 +72,8 @@ def read_wording(text: str) -> Wording:
     """The wording of `text`. Apart from the question mark, the cues are English: in other languages none is found."""
     return Wording(
         terms=frozenset(analyze(text)),
+        words=frozenset(_WORD.findall(text.lower())),
+        names=frozenset(found.lower() for found in _INSIDE.findall(text) if found[0].isupper()),
         characters=len(text),
         ends_asking=_ENDS_ASKING.search(text[-40:]) is not None,
         asks_you="?" in text and _YOU.search(text) is not None,

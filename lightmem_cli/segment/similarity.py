@@ -1,18 +1,21 @@
 """Cuts a conversation where its sentences turn to something else: by their vectors, their words, and what people ask.
 
 For each gap between two turns a logistic model says how likely a topic ends there. A gap is cut where that reaches the
-threshold and is higher than at the gaps beside it. What a gap is judged by are a few turns before and behind it.
+threshold and is higher than at the gaps beside it. What a gap is judged by are a few turns before and behind it, and
+whether people chat or meet: where they hold the floor in turn, other things tell, and the model is another one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from lightmem_cli.protocols import Gap, Spoken
+from lightmem_cli.records import Role
 from lightmem_cli.segment.cues import Wording, read_wording
 
 if TYPE_CHECKING:
@@ -20,58 +23,81 @@ if TYPE_CHECKING:
 
     _Rows: TypeAlias = NDArray[np.float64]
 
-# Of a topic ending in a gap. On the halves of DialSeg711, TIAGE and the committee meetings that it was not fitted on,
-# Pk is .17, .34 and .36 from here (no cut .42, .39 and .41), with 1.15, .87 and .5 times as many cuts as there are.
-THRESHOLD = 0.32
 
-# Fitted by scripts/fit_segmentation.py on the first half of each of these sets, and rounded; `longwinded` came to -.87,
-# and less of it cuts meetings more often. `near` to `longwinded` are numbers, the others 1 where the turn before (`a_`)
-# or behind (`b_`) the gap has that cue. Where no cue but the question mark is found, as in other languages, Pk is .26
-# and .38 on DialSeg711 and TIAGE, with .95 and .77 times as many cuts as there are.
-_BIAS = -1.7
-WEIGHTS = {
-    "near": -3.7,  # cosine of two turns before and two behind, the nearest weighing most
-    "wide": -1.5,  # of four and four
-    "held": 2.8,  # how alike the two turns before are, and the two behind
-    "shared": -3.0,  # terms of the three turns behind that the six before hold, as a share of the fewer
-    "news": 1.15,  # terms of the turn behind that the six before lack, as a share
-    "length": 0.45,  # of the turn before against the twenty up to it, as a logarithm
-    "longwinded": -0.75,  # of these twenty against a chat's turns, likewise: topics of long turns have more of them
-    "a_ends_asking": -1.05,
-    "before_a_ends_asking": -0.45,
-    "a_requests": -1.4,
-    "a_anything_else": 2.3,
-    "b_asks_you": 0.75,
-    "b_requests": 0.65,
-    "b_small_talk": 1.5,
-    "b_moves_on": 2.0,
-    "b_greets": 1.0,
-    "b_thanks": -0.7,
-    "b_anything_else": -1.55,
-    "b_points_back": -0.55,
-    "b_goes_on": -0.4,
-}
+class Weights(NamedTuple):
+    """How much each signal speaks for the end of a topic."""
+
+    bias: float
+    of: dict[str, float]
+
+
+THRESHOLD = 0.5  # of a topic ending in a gap
+
+# Fitted by scripts/fit_segmentation.py on DialSeg711, TIAGE and committee meetings, on all dialogues there are. Signals
+# from `near` to `length` are numbers, the others 1 where the turn before (`a_`) or behind (`b_`) the gap has that cue.
+# Fitted on one half of each set alone (--unseen), such weights come on the other half to a Pk of .16 and .17 on
+# DialSeg711 (no cut .42), .31 and .33 on TIAGE (.38 and .39), .33 and .28 on meetings (.38 and .41), with 1.1, .8 and
+# .9 times as many cuts as there are. Where no cue but question marks and capitals is found, as in other languages, it
+# is .24 and .26 on DialSeg711, and no better than no cut on the two others.
+CHAT = Weights(
+    bias=-1.32,
+    of={
+        "near": -4.95,  # cosine of two turns before and two behind, the nearest weighing most
+        "wide": -0.75,  # of four and four
+        "held": 2.98,  # how alike the two turns before are, and the two behind
+        "shared": -1.87,  # terms of the three turns behind that the six before hold, as a share of the fewer
+        "news": 1.26,  # terms of the turn behind that the six before lack, as a share
+        "length": 0.82,  # of the turn before against the twenty up to it, as a logarithm
+        "a_ends_asking": -1.14,
+        "before_a_ends_asking": -0.3,
+        "a_requests": -1.68,
+        "a_anything_else": 2.34,
+        "b_asks_you": 1.0,
+        "b_requests": 0.54,
+        "b_small_talk": 1.38,
+        "b_moves_on": 1.07,
+        "b_greets": 0.99,
+        "b_thanks": -2.32,
+        "b_anything_else": -1.58,
+        "b_points_back": -0.51,
+        "b_goes_on": -0.47,
+    },
+)
+MEETING = Weights(
+    bias=-2.18,
+    of={
+        "wide": -2.48,
+        "a_requests": -0.41,
+        "b_moves_on": 2.29,
+        "b_calls": 0.71,  # the turn behind is short and names somebody who was not named of late, as a chair does
+    },
+)
 _RECENT = 30  # turns before a gap: what each voice in them has in common says nothing about topics
 _PRIOR = 10  # that mean is drawn towards nothing by so many turns, shared by all voices, while there are few
 # … by so many for each voice with a name, which stands in its sentences. With two names given in turn to TIAGE's turns
-# there are .86 times as many cuts as there are topics' ends, and .4 times where all voices are taken for one.
+# there are .84 times as many cuts as there are topics' ends, and .4 times where all voices are taken for one.
 _PRIOR_NAMED = 3
 _BEHIND = 4  # turns behind a gap that are read
 _BEFORE = 6  # turns before it whose terms are not new
 _USUAL = 20  # turns before it that say how long a turn is
-_CHAT, _SPEECH = 80, 400  # characters: turns are taken for no shorter and no longer than these; DialSeg711's have 66
+_STYLE = 60  # turns before it that say whether people chat or meet
+# Characters of such turns, on average, up to which people only chat, and from which on they only meet. Of DialSeg711's
+# turns that is 66, of LoCoMo's 130, of a meeting's hardly ever under 230.
+_CHATTING, _MEETING = 150, 250
+_CALL = 200  # characters: who calls on somebody says no more
 _ALIKE = 0.12  # what two centred turns of one topic come to, where there is no second one
 
 
 class SimilaritySegmenter:
     """Cuts where the talk turns. A turn without a vector stays with what it follows."""
 
-    lookback = _RECENT + 1  # a gap is compared with the gap before it
+    lookback = max(_RECENT + 1, _STYLE)  # a gap is compared with the gap before it
     lookahead = _BEHIND + 1
 
-    def __init__(self, *, threshold: float = THRESHOLD) -> None:
+    def __init__(self, *, threshold: float = THRESHOLD, chat: Weights = CHAT, meeting: Weights = MEETING) -> None:
         """`threshold`: how likely a topic must end for a cut, 0 to 1."""
         self._threshold = threshold
+        self._chat, self._meeting = chat, meeting
 
     def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
         """See `Segmenter`. The score is the likelihood that a topic ends there."""
@@ -79,13 +105,21 @@ class SimilaritySegmenter:
         if last <= start:
             return []
         talk = Talk(turns)
-        likely = {at: talk.likelihood(at) for at in range(max(0, start - 1), min(last + 1, len(turns) - 1))}
+        likely = {at: self._likelihood(talk, at) for at in range(max(0, start - 1), min(last + 1, len(turns) - 1))}
         found = []
         for at in range(start, last):
             here = likely[at]
             cut = here >= self._threshold and here >= likely.get(at - 1, 0.0) and here > likely.get(at + 1, 0.0)
             found.append(Gap(after=at, score=round(here, 4), by="similarity" if cut else None))
         return found
+
+    def _likelihood(self, talk: Talk, at: int) -> float:
+        """How likely a topic ends with the turn at index `at`, 0 to 1; 0 where the turn behind it says nothing."""
+        if not talk.said(at + 1):
+            return 0.0
+        signals, meets = talk.signals(at), talk.meets(at)
+        total = (1.0 - meets) * _total(self._chat, signals) + meets * _total(self._meeting, signals)
+        return 1.0 / (1.0 + math.exp(-total))
 
 
 class Talk:
@@ -101,16 +135,27 @@ class Talk:
         self._voices = np.array([numbers[name] for name in names])
         self._named = [speaker is not None for speaker, _ in numbers]
         self._wordings = [read_wording(turn.message.content) for turn in turns]
+        # up to each turn, so that what is read of sixty of them costs no more than of two
+        self._characters = [0, *accumulate(one.characters for one in self._wordings)]
+        self._people = [0, *accumulate(turn.message.role is Role.USER for turn in turns)]
 
-    def likelihood(self, at: int) -> float:
-        """How likely a topic ends with the turn at index `at`, 0 to 1; 0 where the turn behind it says nothing."""
-        if not self._said[at + 1]:
+    def said(self, at: int) -> bool:
+        """Whether the turn at index `at` says anything that was embedded."""
+        return bool(self._said[at])
+
+    def meets(self, at: int) -> float:
+        """How far people meet rather than chat up to the turn at index `at`, 0 to 1: whether they make speeches.
+
+        Where a model answers, it says long things in any talk, and nobody meets.
+        """
+        first = max(0, at + 1 - _STYLE)
+        if self._people[at + 1] - self._people[first] < at + 1 - first:
             return 0.0
-        total = _BIAS + sum(WEIGHTS[name] * value for name, value in self.signals(at).items())
-        return 1.0 / (1.0 + math.exp(-total))
+        mean = (self._characters[at + 1] - self._characters[first]) / (at + 1 - first)
+        return math.log(min(max(mean, _CHATTING), _MEETING) / _CHATTING) / math.log(_MEETING / _CHATTING)
 
     def signals(self, at: int) -> dict[str, float]:
-        """What speaks for or against a topic ending with the turn at index `at`, by the names in `WEIGHTS`."""
+        """What speaks for or against a topic ending with the turn at index `at`, by the names in `Weights.of`."""
         return self._by_vectors(at) | self._by_words(at) | self._by_cues(at)
 
     def _by_vectors(self, at: int) -> dict[str, float]:
@@ -137,13 +182,12 @@ class Talk:
         known = frozenset[str]().union(*(one.terms for one in self._wordings[max(0, at + 1 - _BEFORE) : at + 1]))
         behind = self._wordings[at + 1].terms
         soon = frozenset[str]().union(*(one.terms for one in self._wordings[at + 1 : at + 4]))
-        usual = self._wordings[max(0, at + 1 - _USUAL) : at + 1]
-        mean = sum(one.characters for one in usual) / len(usual)
+        first = max(0, at + 1 - _USUAL)
+        usual = (self._characters[at + 1] - self._characters[first]) / (at + 1 - first)
         return {
             "shared": len(soon & known) / (2 + min(len(soon), len(known))),
             "news": len(behind - known) / (1 + len(behind)),
-            "length": math.log((self._wordings[at].characters + 20) / (mean + 20)),
-            "longwinded": math.log(min(max(mean, _CHAT), _SPEECH) / _CHAT),
+            "length": math.log((self._wordings[at].characters + 20) / (usual + 20)),
         }
 
     def _by_cues(self, at: int) -> dict[str, bool]:
@@ -155,6 +199,7 @@ class Talk:
             "a_requests": a.requests,
             "a_anything_else": a.anything_else,
             "b_asks_you": b.asks_you,
+            "b_calls": self._calls(at + 1),
             "b_requests": b.requests,
             "b_small_talk": b.small_talk,
             "b_moves_on": b.moves_on,
@@ -164,6 +209,17 @@ class Talk:
             "b_points_back": b.points_back,
             "b_goes_on": b.goes_on,
         }
+
+    def _calls(self, at: int) -> bool:
+        """Whether the turn at index `at` is short and names somebody whom the turns before it do not."""
+        if self._wordings[at].characters >= _CALL:
+            return False
+        before = self._wordings[max(0, at - _RECENT) : at]
+        return any(all(name not in one.words for one in before) for name in self._wordings[at].names)
+
+
+def _total(weights: Weights, signals: dict[str, float]) -> float:
+    return weights.bias + sum(weight * signals[name] for name, weight in weights.of.items())
 
 
 def _weighted(nearest_first: _Rows, most: int) -> _Rows:
