@@ -62,8 +62,9 @@ class Gap(NamedTuple):
 class Segmenter(Protocol):
     """Cuts one stretch of talk, a session without long silences, into topics.
 
-    Whether it cuts behind a turn depends on that turn, on up to `lookback` turns before it, on where the topic began,
-    and on what is said next, up to a fixed number of turns or tokens: what comes later moves no cut.
+    Whether it cuts behind a turn depends on that turn, on up to `lookback` turns before it, on where the topic began
+    that was open when it was decided, and on what is said next, up to a fixed number of turns or tokens: what comes
+    later moves no cut.
     """
 
     @property
@@ -73,7 +74,8 @@ class Segmenter(Protocol):
         """The gaps from `start` on, where the open topic began, one by one; turns before it are there to be read.
 
         Only those that can be decided: with enough said behind them, or all where the talk has `ended`. Never the one
-        behind the last turn.
+        behind the last turn. All gaps of one call belong together: whoever keeps some of them keeps them all, since
+        those behind a cut may have been decided with it, from the same `start`.
         """
         ...
 
@@ -144,7 +146,11 @@ class Compressor(Protocol):
         ...
 
     def compress(self, messages: Sequence[Message]) -> list[Compressed]:
-        """Each of `messages`, which follow each other in one session, as it is to be sent."""
+        """Each of `messages`, which follow each other in one session, as it is to be sent.
+
+        What becomes of one may depend on what the same window of a model held: also on messages beside these, where
+        their window was read lately, and is remembered.
+        """
         ...
 
 

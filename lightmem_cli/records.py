@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 
 class Role(StrEnum):
@@ -15,6 +15,9 @@ class Role(StrEnum):
     ASSISTANT = "assistant"
     SYSTEM = "system"
     TOOL = "tool"
+
+
+Roles: TypeAlias = Literal["user", "assistant", "both"]  # whose messages a stage takes
 
 
 class Kind(StrEnum):
@@ -85,6 +88,18 @@ class Message:
     @property
     def key(self) -> MessageKey:
         return MessageKey(self.conversation, self.session, self.id)
+
+    def is_of(self, roles: Roles) -> bool:
+        """Whether somebody of `roles` said it: "user" takes users and whoever has a name, "both" no system or tool."""
+        match roles:
+            case "user":
+                return self.role is Role.USER or (self.speaker is not None and self.role is Role.ASSISTANT)
+            case "assistant":
+                return self.role is Role.ASSISTANT
+            case "both":
+                return self.role in {Role.USER, Role.ASSISTANT}
+            case _:
+                assert_never(roles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,22 @@ def test_entropy_refuses_a_model_that_is_none_too(name: str, broken: dict[str, s
     assert broken[name] in error and hint
 
 
+def test_entropy_refuses_damaged_weights_too(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+    from test_compress_entropy import make_tiny_gpt2
+
+    weights = make_tiny_gpt2(tmp_path / "gpt2") / "model.safetensors"
+    tensors = load_file(weights)
+    name = "transformer.h.0.mlp.c_fc.weight"
+    tensors[name] = tensors[name].copy()
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    run = lightmem("compress", "--use", "entropy", "--model", weights.parent, feed=CHAT)
+    error, hint = refused(run.stdout, run.stderr, run.returncode)
+    assert f"damaged: {name}" in error
+    assert "lightmem config set compress.model" in hint
+
+
 @pytest.mark.parametrize(
     ("settings", "name"), [(CUTTING, "no model"), (SHORTENING, "half weights")], ids=["segment", "compress"]
 )
@@ -167,7 +183,7 @@ def test_hard_messages_are_shortened_to_something_of_themselves(use: str, model:
 @pytest.mark.parametrize("use", ["similarity", "attention"])
 def test_hard_messages_each_come_out_in_a_topic(use: str, model: Path) -> None:
     feed = b"".join(line(id=str(n), session="s", content=text) for n, text in enumerate([*HARD, *SAID]))
-    run = lightmem("segment", "-", "--use", use, "--model", model, feed=feed)
+    run = lightmem("segment", "-", "--use", use, *([] if use == "similarity" else ["--model", model]), feed=feed)
     assert run.returncode == 0, run.stderr
     printed = rows_of(run.stdout)
     assert [row["id"] for row in printed] == [str(n) for n in range(len(HARD) + len(SAID))]

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from lightmem_cli.cli import app
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import deep, rows_of
-from lightmem_cli.engine.doctor import Finding, doctor
+from lightmem_cli.engine.doctor import Finding, doctor, mends_of
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import Entry, Kind, LinkKind, State
@@ -270,27 +270,27 @@ MENDED: dict[str, tuple[str, str, list[str]]] = {
     "a link to nothing": ("records", "not there", [f"INSERT INTO links VALUES ({FACT}, 99999, 'conflicts', 1)"]),
     "a source of nothing": ("records", "not there", [f"INSERT INTO sources VALUES (99999, {MESSAGE}, 1)"]),
     "a shortened text of other characters": (
-        "topics",
+        "shortened texts",
         "not made of their messages",
         [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit bakes', .4, 'x')"],
     ),
     "a shortened text in another order": (
-        "topics",
+        "shortened texts",
         "not made of their messages",
         [f"INSERT INTO compressed VALUES ({MESSAGE}, 'chicken Biscuit', .4, 'x')"],
     ),
     "more than all of a message": (
-        "topics",
+        "shortened texts",
         "not made of their messages",
         [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit', 1.01, 'x')"],
     ),
     "no share of a message": (
-        "topics",
+        "shortened texts",
         "not made of their messages",
         [f"INSERT INTO compressed VALUES ({MESSAGE}, 'Biscuit', 'half', 'x')"],
     ),
     "a shortened text of nothing": (
-        "topics",
+        "shortened texts",
         "not made of their messages",
         [f"INSERT INTO compressed VALUES ({BLANK}, '', 1.0, 'x')"],
     ),
@@ -555,6 +555,51 @@ def test_a_shortened_text_that_is_one_is_left_alone(copy: Path) -> None:
     damage(copy, "INSERT INTO compressed SELECT id, '', 0, 'x' FROM messages WHERE name = 'w5'")
     assert well(copy)
     assert len(kept(copy).shortened) == 2
+
+
+@pytest.mark.parametrize(
+    ("compress", "segment", "checks"),
+    [
+        ({"use": "llmlingua2", "model": "nowhere/to-be-found"}, {}, ["compressor"]),
+        ({"use": "entropy", "model": "nowhere/to-be-found"}, {}, ["compressor"]),
+        ({}, {"use": "attention", "model": "nowhere/to-be-found"}, ["segmenter"]),
+        (
+            {"use": "llmlingua2", "model": "nowhere/to-be-found"},
+            {"use": "hybrid"},
+            ["compressor", "segmenter"],
+        ),
+        ({"use": "entropy"}, {"use": "similarity"}, []),
+    ],
+)
+def test_a_model_of_sensory_memory_that_is_not_there_is_told(
+    copy: Path, compress: dict[str, object], segment: dict[str, object], checks: list[str]
+) -> None:
+    with opened(copy, compress=compress, segment=segment) as memory:
+        found = amiss(doctor(memory))
+    assert [(one.check, one.well, one.exit_code) for one in found] == [(check, False, 4) for check in checks]
+    for one in found:
+        assert "nowhere/to-be-found is not on this machine" in one.seen
+        assert one.mend is not None and one.mend.startswith("hf download nowhere/to-be-found")
+
+
+def test_a_folder_that_holds_no_model_is_told(copy: Path, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    for use in ("entropy", "llmlingua2"):
+        with opened(copy, compress={"use": use, "model": folder}) as memory:
+            (found,) = amiss(doctor(memory))
+        assert (found.check, found.well) == ("compressor", False)
+        assert "config.json" in found.seen
+
+
+def test_what_waits_names_the_command_that_does_it(copy: Path) -> None:
+    assert mends_of([]) is None
+    for stage, command in (("embed", "extract"), ("segment", "segment"), ("close", "segment")):
+        assert mends_of([stage]) == f"lightmem {command}"
+    assert mends_of(["extract", "close"]) == "lightmem extract"
+    with opened(copy) as memory, memory.history.transaction():
+        memory.history.work.add("close", memory.history.segments.last_of_open() or [1])
+    pending = next(one for one in examined(copy) if one.check == "pending work")
+    assert pending.mend == "lightmem segment"
 
 
 def test_what_waits_is_not_called_missing(copy: Path) -> None:

@@ -292,8 +292,22 @@ def test_options_reach_the_segmenter(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (opened, read) == ([("attention", 64)], [("a/b", "cpu")])
 
 
+@pytest.mark.parametrize("use", ["similarity", "none"])
+@pytest.mark.parametrize("files", [[], ["-"]], ids=["memory", "filter"])
+def test_what_is_about_attention_is_refused_where_nobody_reads_it(files: list[str], use: str) -> None:
+    """Typed, that is: in a profile it waits for the segmenter that reads it."""
+    for typed in (["--model", "a/b"], ["--buffer-tokens", "64"], ["--buffer-tokens", "64", "--model", "a/b"]):
+        options = typed if use == "similarity" else ["--use", use, *typed]
+        error = CliRunner().invoke(app, ["segment", *files, *options], input=b"".join(CHAT)).exception
+        assert isinstance(error, InputError)
+        first = "--model" if "--model" in typed else "--buffer-tokens"
+        assert error.message == f"{first} is about attention, and with {use} nobody reads it"
+        assert (error.hint or "").startswith("add --use attention, or leave out --")
+
+
 def test_a_curve_has_a_line_a_turn_and_a_rule_a_cut(turning: None, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [*rows(4)[:3], line(session="a", role="tool", content="日本語" * 40 + "\x1b[31mred\nline")]
+    monkeypatch.setenv("COLUMNS", "100")
     result = CliRunner().invoke(app, ["segment", "-", "--use", "attention", "--plot", "-"], input=b"".join(given))
     assert result.exit_code == 0, result.exception
     printed = result.stdout.splitlines()
@@ -363,6 +377,21 @@ def test_what_a_picture_is_called_is_not_read_as_a_formula(turning: None, tmp_pa
     assert not said
 
 
+def test_the_rows_of_a_picture_fill_it_where_nothing_is_cut_in_one(tmp_path: Path) -> None:
+    picture = Picture(tmp_path / "curve.png")
+    for one in segmented(rows(400), use="none"):
+        picture.take(one)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        figure = picture.figure(title="chat" * 50, measured="none", threshold=None)
+        figure.savefig(io.BytesIO())
+    assert not said
+    inches = [axes.get_position().height * figure.get_figheight() for axes in figure.axes]
+    assert len(inches) == 2 and min(inches) > 1
+    assert figure.get_suptitle().endswith("…  ·  400 turns, 1 topic, 1 session")
+    assert figure.get_supylabel() == "score"
+
+
 def test_the_lines_come_out_beside_the_picture(tmp_path: Path) -> None:
     chat, path = tmp_path / "chat.jsonl", tmp_path / "curve.PNG"
     chat.write_bytes(b"".join(CHAT))
@@ -378,9 +407,9 @@ def test_the_lines_come_out_beside_the_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-", "--plot", "curve.gif"], "cannot draw curve.gif: .gif is no picture's"),
-        (["-", "--plot", "curve"], "cannot draw curve: no suffix is no picture's"),
-        (["-", "--plot", "nowhere/curve.png"], "cannot write nowhere/curve.png: "),
+        (["-", "--plot", "curve.gif"], "cannot draw curve.gif: .gif: only .png, .svg and .pdf can be drawn"),
+        (["-", "--plot", "curve"], "cannot draw curve: a name without a suffix: only .png, .svg and .pdf can"),
+        (["-", "--plot", "nowhere/curve.png"], "cannot write nowhere/curve.png: no folder "),
         (["--plot", "curve.png"], "--plot draws the topics of a FILE, and there is none"),
         (["-", "--plot", "-", "--json"], "--plot - is to be read, not JSON"),
     ],

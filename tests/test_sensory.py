@@ -17,14 +17,15 @@ from process import lightmem
 from test_segment import SAID, TWO, Neighbours, cutting_with, talks, topics
 
 import lightmem_cli.engine.sensory
+import lightmem_cli.segment
 from lightmem_cli.engine.care import reindex
 from lightmem_cli.engine.deep import deep
 from lightmem_cli.engine.ingest import HowToIngest, ingest
 from lightmem_cli.engine.pending import work_first, work_off
 from lightmem_cli.engine.topics import ask_to_close_all
 from lightmem_cli.errors import MissingPart
-from lightmem_cli.protocols import Compressor
-from lightmem_cli.records import Compressed, Kind, Message, MessageKey
+from lightmem_cli.protocols import Compressor, Gap, Spoken
+from lightmem_cli.records import Compressed, Entry, Kind, Message, MessageKey
 from lightmem_cli.store.history import History, work
 from lightmem_cli.store.history.compressed import Shortened
 from lightmem_cli.store.history.connection import transaction
@@ -148,9 +149,44 @@ def test_a_topic_says_how_clearly_it_ends() -> None:
 
 def test_without_a_segmenter_nothing_is_shortened() -> None:
     with shortening_with(Fresh()), empty_home() as home:
-        with opened(home, segment={"use": "none"}) as memory:
+        said: list[str] = []
+        with opened(home, said=said, segment={"use": "none"}) as memory:
+            take_into(memory, TWO[:6])
             take_into(memory, TWO)
         assert (topics(home), shortened(home)) == ([], {})
+        notice = "compress.use = entropy shortens topics, and segment.use is none: nothing is shortened"
+        assert said == [notice], "once, not for each batch"
+        said.clear()
+        with opened(home, said=said, segment={"use": "none"}) as memory, memory.run("extract") as run:
+            list(work_off(memory, run=run))
+        assert said == [], "nothing waits"
+    with empty_home() as home, opened(home, said=said, segment={"use": "none"}, compress={"use": "none"}) as memory:
+        take_into(memory, TWO)
+        assert said == []
+
+
+def test_a_topic_that_began_since_is_looked_at_though_an_earlier_one_was_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which another process ended: a long one is looked at anew only once it has grown."""
+    looked_at: list[int] = []
+
+    class Watched(Neighbours):
+        def gaps(self, turns: Sequence[Spoken], *, start: int, ended: bool) -> list[Gap]:
+            looked_at.append(len(turns) - start)
+            return []
+
+    monkeypatch.setattr(lightmem_cli.segment, "_LONG", 4)
+    rows = [line(id=f"m{n}", session="s", content="And on it goes.") for n in range(52)]
+    with cutting_with(Watched()), empty_home() as home, opened(home) as memory:
+        take_into(memory, rows[:40], HowToIngest(keep_open=True))
+        close(home)
+        looked_at.clear()
+        take_into(memory, rows[40:], HowToIngest(keep_open=True))
+        assert looked_at == [12]
+        looked_at.clear()
+        take_into(memory, [line(id="m52", session="s", content="And on.")], HowToIngest(keep_open=True))
+        assert looked_at == [], "it has hardly grown"
 
 
 def test_another_compressor_leaves_what_is_there_as_it_is() -> None:
@@ -180,7 +216,8 @@ def test_other_words_of_a_message_drop_its_shortened_text_and_no_other() -> None
         take(home, [other_words("a1")], HowToIngest(on_conflict="replace"))
         assert kept(home).shortened == {key: text for key, text in before.items() if key[2] != "a1"}
         take(home, TWO, HowToIngest(on_conflict="replace"))
-        assert well(home)
+        with opened(home) as memory:
+            assert memory.history.compressed.unlike_messages() == []
 
 
 @pytest.mark.parametrize("purged", [False, True], ids=["replaced", "purged"])
@@ -218,10 +255,11 @@ def well(home: Path) -> bool:
 # What fails, dies or is not there ----------------------------------------------------------------------------------
 
 
-def test_a_topic_that_cannot_be_shortened_sets_its_session_aside_and_no_other() -> None:
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])  # as which torch says that memory ran out
+def test_a_topic_that_cannot_be_shortened_sets_its_session_aside_and_no_other(kind: type[Exception]) -> None:
     def fail(messages: Sequence[Message]) -> None:
         if messages[0].session == "a":
-            raise ValueError("odd")
+            raise kind("odd")
 
     with empty_home() as home, empty_home() as whole:
         with shortening_with(Fresh(before=fail)):
@@ -229,11 +267,24 @@ def test_a_topic_that_cannot_be_shortened_sets_its_session_aside_and_no_other() 
             assert {one.session for one in topics(home)} == {"b"}
             assert {id[0] for id in shortened(home)} == {"b"}
             with opened(home) as memory:
-                assert {one.reason for one in memory.history.work.quarantined()} == {"ValueError: odd"}
+                assert {one.reason for one in memory.history.work.quarantined()} == {f"{kind.__name__}: odd"}
         with shortening_with(Fresh()):
             take(home, TWO)
             take(whole, TWO)
             assert (topics(home), kept(home)) == (topics(whole), kept(whole))
+
+
+def test_a_message_whose_reading_runs_out_of_memory_is_set_aside_and_no_other() -> None:
+    class Odd:
+        def extract(self, messages: Sequence[Message]) -> list[Entry]:
+            if messages[0].id == "a1":
+                raise RuntimeError("out of memory")
+            return []
+
+    with empty_home() as home, opened(home, segment={"use": "none"}) as memory:
+        memory.extractor = Odd()
+        take_into(memory, TWO)
+        assert [one.reason for one in memory.history.work.quarantined()] == ["RuntimeError: out of memory"]
 
 
 def test_too_few_texts_are_not_taken_for_those_of_other_messages() -> None:
@@ -383,7 +434,7 @@ def test_stats_count_what_was_shortened() -> None:
         assert "shortened" not in called("stats", "--home", str(home)).stdout
         assert json.loads(called("stats", "--json", "--home", str(home)).stdout)["compressed"] == {
             "messages": 0,
-            "kept": 1.0,
+            "kept": None,
         }
         with shortening_with(Fresh()):
             take(home, TWO)

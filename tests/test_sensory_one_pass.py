@@ -21,10 +21,11 @@ from tiny_token_models import make_tiny_llmlingua
 import lightmem_cli.segment.buffer
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.sensory import Sensory
+from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models.token_pass import DEFAULT_MODEL, open_token_pass
 from lightmem_cli.profiles.settings import Settings
-from lightmem_cli.protocols import Pieces, Reading, TokenReader
-from lightmem_cli.records import Message
+from lightmem_cli.protocols import Pieces, Reading, Spoken, TokenReader
+from lightmem_cli.records import Message, Role
 
 laws = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 SEGMENTERS = ["attention", "hybrid", "similarity"]
@@ -136,7 +137,10 @@ def short(row: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("segment", SEGMENTERS)
-def test_a_real_talk_turn_by_turn_is_the_whole_at_once(segment: str, tiny: Path, lightmem_data: Path) -> None:
+def test_a_real_talk_turn_by_turn_is_the_whole_at_once(
+    segment: str, tiny: Path, lightmem_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTMEM_COMPRESS__MODEL", str(tiny))
     rows = said_in(lightmem_data, 45)
     with reading_with(opener(tiny), segment=segment, buffer=300), empty_home() as once, empty_home() as grown:
         take(once, rows)
@@ -189,6 +193,36 @@ def test_to_shorten_what_the_segmenter_has_read_takes_no_pass(
 def test_a_model_is_shared_where_both_name_it(compress: dict[str, str], segment: dict[str, str], shared: bool) -> None:
     chosen = Settings.model_validate({"compress": compress, "segment": segment})
     assert Sensory(chosen, notice=lambda said: None).is_shared is shared
+
+
+SHORTEN, CUT = "compress.use entropy", "segment.use similarity"
+
+
+@pytest.mark.parametrize(
+    ("compress", "segment", "hints"),
+    [
+        ({"use": "llmlingua2", "model": "/no"}, {"use": "attention"}, [f"{SHORTEN}, and {CUT}"] * 2),
+        ({"use": "llmlingua2", "model": "/no"}, {"use": "similarity"}, [SHORTEN]),
+        ({"use": "none"}, {"use": "hybrid", "model": "/no"}, [CUT]),
+        ({"use": "llmlingua2", "model": "/no"}, {"use": "attention", "model": "/nor"}, [SHORTEN, CUT]),
+    ],
+)
+def test_a_model_that_is_not_here_says_what_works_without_it(
+    compress: dict[str, str], segment: dict[str, str], hints: list[str]
+) -> None:
+    chosen = Settings.model_validate({"compress": compress, "segment": segment})
+    said = Message(conversation="", session="s", id="a", position=0, role=Role.USER, content="So it is.")
+    sensory = Sensory(chosen, notice=lambda said: None)
+    found = []
+    if sensory.compressor is not None:
+        with pytest.raises(MissingPart) as lacking:
+            sensory.compressor.filled([said])
+        found.append(lacking.value.hint)
+    if sensory.segmenter is not None and segment["use"] != "similarity":
+        with pytest.raises(MissingPart) as lacking:
+            sensory.segmenter.gaps([Spoken(said, None)] * 2, start=0, ended=True)
+        found.append(lacking.value.hint)
+    assert found == [f"without it: lightmem config set {hint}" for hint in hints]
 
 
 def test_what_the_segmenter_had_no_need_to_read_takes_one_pass() -> None:

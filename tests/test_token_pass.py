@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from tiny_token_models import KINDS, LETTERS, WORDS, Kind, make_tiny_llmlingua
 
 from lightmem_cli.errors import MissingPart, ProfileError
-from lightmem_cli.local_models import token_model_onnx
+from lightmem_cli.local_models import token_model_onnx, token_pieces
 from lightmem_cli.local_models.device import maybe_accelerated
 from lightmem_cli.local_models.onnx_export import cache_folder
 from lightmem_cli.local_models.token_graph import write_token_graph
@@ -200,6 +201,48 @@ def test_the_package_gives_xlmr_windows_unknown_edges(folders: dict[Kind, Path])
 
 
 # What is remembered, and what is too long.
+
+
+class Counted:
+    """A tokenizer that counts the texts it splits."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.texts: list[str] = []
+
+    def encode(self, text: str, **options: Any) -> Any:
+        self.texts.append(text)
+        return self.tokenizer.encode(text, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+
+def test_a_text_is_split_once_while_there_is_room_for_it(
+    folders: dict[Kind, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splitter = token_pieces.Splitter(folders["mbert"], shape=read_shape(folders["mbert"]), exact=False)
+    counted = Counted(splitter._tokenizer)
+    splitter._tokenizer = counted  # type: ignore[assignment]
+    huge = "the day " * 5000
+    assert splitter.pieces(huge) is splitter.pieces(huge)
+    assert counted.texts == [huge], "however long"
+
+    monkeypatch.setattr(token_pieces, "_MOST_CHARACTERS", 100)
+    counted.texts.clear()
+    for text in ("a" * 40, "b" * 40, "a" * 40, "c" * 40, "a" * 40):
+        splitter.pieces(text)
+    assert [text[0] for text in counted.texts] == ["a", "b", "c"]
+    splitter.pieces("b" * 40)
+    assert len(counted.texts) == 4, "the one asked for longest ago has made room"
+    assert splitter.pieces("d" * 101) is not splitter.pieces("d" * 101)
+    splitter.pieces("b" * 40)
+    assert len(counted.texts) == 6, "what is not remembered takes no room"
+
+    monkeypatch.setattr(token_pieces, "_REMEMBERED", 3)
+    for number in (1, 2, 3, 4, 1):
+        splitter.pieces(str(number))
+    assert counted.texts[6:] == ["1", "2", "3", "4", "1"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -424,6 +467,13 @@ def test_weights_in_several_files_or_in_half_precision_are_read(tmp_path: Path, 
         reader(folder)
 
 
+def test_what_onnxruntime_fails_of_is_raised_as_torch_does(folders: dict[Kind, Path]) -> None:
+    folder = folders["mbert"]
+    model = token_model_onnx.OnnxTokenModel(folder, name="", shape=read_shape(folder), progress=lambda line: None)
+    with pytest.raises(RuntimeError, match=r"onnxruntime: .*indices element out of data bounds"):
+        model.run([10**6], attention=False)
+
+
 # Models that are not there, or are none.
 
 
@@ -502,6 +552,13 @@ def tensor(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Call
     return alter
 
 
+def spoiled(weight: np.ndarray, value: float) -> np.ndarray:
+    """`weight` with one number replaced."""
+    weight = weight.copy()
+    weight[3, 5] = value
+    return weight
+
+
 LAYER = "bert.encoder.layer.1.output.dense.weight"
 BROKEN = {
     "no config": (without("config.json"), "holds no model: it has no config.json"),
@@ -531,6 +588,12 @@ BROKEN = {
         tensor(LAYER, lambda weight: weight[:, :-2]),
         rf"{LAYER} has the shape \(32, 62\), not",
     ),
+    "a tensor with what is no number": (tensor(LAYER, lambda weight: spoiled(weight, np.nan)), f"damaged: {LAYER}"),
+    "an infinite tensor": (tensor(LAYER, lambda weight: spoiled(weight, np.inf)), f"damaged: {LAYER}"),
+    "a tensor of too large numbers": (
+        tensor(LAYER, lambda weight: spoiled(weight.astype(np.float64), 1e300)),
+        f"damaged: {LAYER}",
+    ),
 }
 
 
@@ -542,7 +605,8 @@ def test_a_folder_without_such_a_model_says_what_is_wrong(
     spoil, says = BROKEN[broken]
     folder = Path(shutil.copytree(folders["mbert"], tmp_path / "model"))
     spoil(folder)
-    with pytest.raises(MissingPart, match=says) as raised:
+    with warnings.catch_warnings(), pytest.raises(MissingPart, match=says) as raised:
+        warnings.simplefilter("error", RuntimeWarning)
         reader(folder, precision).read(messages(TALK))
     assert "\n" not in raised.value.message
     assert "lightmem config set" in (raised.value.hint or "")

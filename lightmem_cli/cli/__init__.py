@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -107,16 +109,24 @@ class _Out(io.TextIOWrapper):
     """stdout as UTF-8; a closed pipe is ours to end quietly, not Typer's to report as an error."""
 
     def write(self, text: str) -> int:
-        try:
+        with _named():
             return super().write(text)
-        except BrokenPipeError as error:
-            raise ClosedPipe from error
 
     def flush(self) -> None:
-        try:
+        with _named():
             super().flush()
-        except BrokenPipeError as error:
-            raise ClosedPipe from error
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Let what is raised inside say that it is stdout which cannot be written to."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ClosedPipe from error
+    except OSError as error:
+        error.filename = "cannot write to stdout"
+        raise
 
 
 def run() -> None:

@@ -14,6 +14,7 @@ from lightmem_cli.cli.transcripts import Counted, Transcripts
 from lightmem_cli.compress import Keep, Use
 from lightmem_cli.errors import InputError
 from lightmem_cli.language.tokens import count_tokens
+from lightmem_cli.records import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,37 +44,46 @@ def _rate(text: str) -> float:
     return rate
 
 
+_UseOption = Annotated[
+    Use | None, typer.Option(help="Else compress.use; where that is none, entropy, which needs no model.")
+]
+_ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="A Hub name or a folder; else compress.model.")]
+_RateOption = Annotated[
+    float | None, typer.Option(parser=_rate, metavar="SHARE", help="Of tokens to keep; else compress.rate.")
+]
+_MinimumOption = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Tokens to keep of each message; else compress.minimum.")
+]
+_KeepOption = Annotated[
+    list[str] | None, typer.Option(metavar="KIND", help=f"What stays: {', '.join(_KINDS)}, or none of these.")
+]
+_RolesOption = Annotated[Roles | None, typer.Option(help="Whose messages; else compress.roles.")]
+_DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Of the model; else compress.device.")
+]
+_PrecisionOption = Annotated[
+    Literal["int8", "fp32"] | None, typer.Option(help="Of llmlingua2 on a cpu; else compress.precision.")
+]
+_ExactOption = Annotated[
+    bool, typer.Option("--exact", help="With llmlingua2: decide just as the llmlingua package does.")
+]
+_TextOption = Annotated[bool, typer.Option("--text", help="Each FILE is plain text; print it shortened.")]
+_FormatOption = Annotated[Literal["auto", "jsonl", "json"], typer.Option(help="How the input is written.")]
+
+
 def compress(
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="- and no FILE: stdin.")] = None,
-    use: Annotated[
-        Use | None, typer.Option(help="Else compress.use; where that is none, entropy, which needs no model.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A Hub name or a folder; else compress.model.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(parser=_rate, metavar="SHARE", help="Of tokens to keep; else compress.rate.")
-    ] = None,
-    minimum: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Tokens to keep of each message; else compress.minimum.")
-    ] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help=f"What stays: {', '.join(_KINDS)}, or none of these.")
-    ] = None,
-    roles: Annotated[
-        Literal["user", "assistant", "both"] | None, typer.Option(help="Whose messages; else compress.roles.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Of the model; else compress.device.")
-    ] = None,
-    precision: Annotated[
-        Literal["int8", "fp32"] | None, typer.Option(help="Of llmlingua2 on a cpu; else compress.precision.")
-    ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="With llmlingua2: decide just as the llmlingua package does.")
-    ] = False,
-    text: Annotated[bool, typer.Option("--text", help="Each FILE is plain text; print it shortened.")] = False,
-    format: Annotated[Literal["auto", "jsonl", "json"], typer.Option(help="How the input is written.")] = "auto",
+    use: _UseOption = None,
+    model: _ModelOption = None,
+    rate: _RateOption = None,
+    minimum: _MinimumOption = None,
+    keep: _KeepOption = None,
+    roles: _RolesOption = None,
+    device: _DeviceOption = None,
+    precision: _PrecisionOption = None,
+    exact: _ExactOption = False,
+    text: _TextOption = False,
+    format: _FormatOption = "auto",
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -87,6 +97,7 @@ def compress(
     entropy leaves out the words that are easiest to guess, by how frequent they are or, with --model, by a causal
     language model. llmlingua2 asks a model that was trained to shorten. Numbers, names, negations, dates, quoted text,
     code and URLs stay, unless --keep names other kinds, or none; --keep may be given several times.
+    entropy shortens Thai, Lao, Burmese and Khmer by what stands between spaces; what is mostly one run stays whole.
 
     With --text each FILE is one text, a prompt perhaps, and only the shortened text is printed.
     """
@@ -101,7 +112,7 @@ def compress(
         raise InputError("--roles and --format are about messages, and --text is not", hint=hint)
     piped = f"{_PIPED} --text" if text else _PIPED
     if text:
-        _shorten_texts(Transcripts(files, piped=piped), settings, exact=exact, as_json=as_json)
+        _shorten_texts(Transcripts(files, piped=piped, kind="text"), settings, exact=exact, as_json=as_json)
     else:
         _shorten(Transcripts(files, piped=piped), settings, exact=exact, format=format)
 

@@ -11,6 +11,7 @@ from lightmem_cli.cli.ingest import tell_quarantined
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.cli.transcripts import Transcripts
+from lightmem_cli.records import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +32,7 @@ def extract(
         list[str] | None, typer.Argument(metavar="FILE...", help="Filter these (- is stdin); else do pending work.")
     ] = None,
     use: Annotated[Literal["rules"] | None, typer.Option(help="Else extract.use.")] = None,
-    roles: Annotated[
-        Literal["user", "assistant", "both"] | None, typer.Option(help="Whose messages; else extract.roles.")
-    ] = None,
+    roles: Annotated[Roles | None, typer.Option(help="Whose messages; else extract.roles.")] = None,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,

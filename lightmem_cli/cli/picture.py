@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import warnings
@@ -24,12 +25,16 @@ FORMATS = (".png", ".svg", ".pdf")
 _ROW = 240  # turns in a row of the picture, while the rows are few enough
 _MOST_ROWS = 24
 _WIDTH = 13.0  # inches
-_LETTERS = 15  # of a label to an inch
-_ROOM = _WIDTH - 1.6  # inches of a row
+_LEFT, _RIGHT = 0.85, 0.2  # inches beside the rows
+_ABOVE, _BELOW = 0.95, 0.5  # inches: title, legend and the first row's names; turn numbers
+_ONE, _EACH, _BETWEEN = 2.6, 1.1, 0.55  # inches: a row alone, one of several, and what is between those
+_ROOM = _WIDTH - _LEFT - _RIGHT  # inches of a row
+_LETTERS = 12  # of a label to an inch
 
 _INK, _FAINT = "#2b2f36", "#8a9099"
 _CURVE, _CUT = "#3f6f9f", "#c8452f"
 _SHADE = "#edf1f5"  # behind every other topic
+_TITLE = 60  # letters of a title, without what is counted
 _TOP = 1.04  # a score of 1 is to be seen
 # What ends a topic without being measured: its rule's colour and style, and what it means.
 _RULES = {
@@ -67,9 +72,14 @@ class Picture:
         """
         if path.suffix.lower() not in FORMATS:
             hint = f"end its name in {', '.join(FORMATS)}; --plot - draws on the terminal"
-            raise InputError(f"cannot draw {path}: {path.suffix or 'no suffix'} is no picture's", hint=hint)
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise InputError(f"cannot write {path}: not a file in a directory that is there", hint="--plot curve.png")
+            suffix = path.suffix or "a name without a suffix"
+            raise InputError(f"cannot draw {path}: {suffix}: only .png, .svg and .pdf can be drawn", hint=hint)
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder", hint="--plot curve.png")
+        if not path.absolute().parent.is_dir():
+            hint = "make it, or name a picture elsewhere: --plot curve.png"
+            raise InputError(f"cannot write {path}: no folder {path.absolute().parent}", hint=hint)
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it says of fonts and caches mends nothing
         try:
             import matplotlib.figure  # noqa: F401  # before any work: 0.3 s
         except ImportError as error:
@@ -111,9 +121,9 @@ class Picture:
         """
         data = io.BytesIO()
         kind = self.path.suffix.lower()
-        figure = self.figure(title=title, measured=measured, threshold=threshold)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script the font lacks
+            warnings.simplefilter("ignore")  # as of a name in a script that the font lacks
+            figure = self.figure(title=title, measured=measured, threshold=threshold)
             figure.savefig(data, format=kind[1:], dpi=150, metadata=_METADATA[kind])
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
@@ -131,9 +141,13 @@ class Picture:
 
         rows = min(max(1, math.ceil(len(self._gaps) / _ROW)), _MOST_ROWS)
         length = max(math.ceil(len(self._gaps) / rows), 2)
-        height = 1.3 + (2.6 if rows == 1 else 1.55 * rows)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
-        panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
+        row_height = _ONE if rows == 1 else _EACH
+        height = _ABOVE + rows * row_height + (rows - 1) * _BETWEEN + _BELOW
+        figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+        # Inches, not a layout that measures what is drawn: that one gives up where a row has no cut, or many.
+        places = {"left": _LEFT / _WIDTH, "right": 1 - _RIGHT / _WIDTH, "hspace": _BETWEEN / row_height}
+        places |= {"bottom": _BELOW / height, "top": 1 - _ABOVE / height}
+        panels = figure.subplots(rows, 1, squeeze=False, gridspec_kw=places)[:, 0]
         for number, axes in enumerate(panels):
             row = _Span(number * length + 1, (number + 1) * length, "")
             self._draw_topics(axes, row)
@@ -141,12 +155,14 @@ class Picture:
             self._draw_ends(axes, row)
             _dress(axes, row)
         panels[-1].set_xlabel("turn", color=_INK)
-        figure.supylabel(f"{measured}: how clearly a topic ends", color=_INK, fontsize=10)
+        score = "score" if measured == "none" else f"{measured} score"
+        middle = (_BELOW + height - _ABOVE) / 2 / height
+        figure.supylabel(score, x=0.2 / _WIDTH, y=middle, color=_INK, fontsize=10, va="center")
         counts = [render.counted(len(self._gaps), "turn"), render.counted(len(self._cuts), "topic")]
         counts.append(render.counted(len(self._sessions), "session"))
         figure.suptitle(
-            f"{title}  ·  {', '.join(counts)}", x=0.01, ha="left", color=_INK, fontsize=12, fontweight="bold",
-            parse_math=False,
+            f"{_cut(title, _TITLE)}  ·  {', '.join(counts)}", x=0.2 / _WIDTH, y=1 - 0.1 / height, ha="left", va="top",
+            color=_INK, fontsize=12, fontweight="bold", parse_math=False,
         )  # fmt: skip
         self._explain(figure, threshold=threshold)
         return figure
@@ -163,7 +179,7 @@ class Picture:
                 shaded.append((span.first - 0.5, span.last - span.first + 1))
             if _fits(span, row) == span.name:
                 middle = (span.first + span.last) / 2
-                axes.text(middle, 0.985, span.name, ha="center", va="top", color=_FAINT, fontsize=7, zorder=1)
+                axes.text(middle, 0.985, span.name, ha="center", va="top", color=_FAINT, fontsize=8, zorder=1)
         axes.broken_barh(shaded, (0, _TOP), color=_SHADE, lw=0, zorder=0)
 
     def _draw_curve(self, axes: Axes, row: _Span, *, threshold: float | None) -> None:
@@ -191,7 +207,7 @@ class Picture:
             if span is not None and (name := _fits(span, row)):
                 place = (span.first - 0.5, _TOP)
                 axes.annotate(
-                    name, place, xytext=(2, 3), textcoords="offset points", color=_INK, fontsize=7.5, parse_math=False
+                    name, place, xytext=(2, 3), textcoords="offset points", color=_INK, fontsize=9, parse_math=False
                 )
 
     def _explain(self, figure: Any, *, threshold: float | None) -> None:
@@ -209,8 +225,8 @@ class Picture:
             label = f"no cut below {threshold:.2f}"
             marks.append(Line2D([], [], color=_FAINT, lw=0.8, ls=(0, (4, 3)), label=label))
         figure.legend(
-            handles=marks, loc="outside upper right", ncols=len(marks) or 1, frameon=False, fontsize=8.5,
-            labelcolor=_INK,
+            handles=marks, loc="upper left", bbox_to_anchor=(0.2 / _WIDTH, 1 - 0.4 / figure.get_figheight()),
+            ncols=len(marks) or 1, frameon=False, fontsize=9, labelcolor=_INK, borderaxespad=0, borderpad=0,
         )  # fmt: skip
 
 
@@ -236,6 +252,9 @@ def _within(span: _Span, row: _Span) -> _Span | None:
 def _fits(span: _Span, row: _Span) -> str:
     """A span's name as far as there is room for it: whole, cut, or not at all."""
     room = int((span.last - span.first + 1) / (row.last - row.first + 1) * _ROOM * _LETTERS)
-    if len(span.name) <= room:
-        return span.name
-    return f"{span.name[: room - 1]}…" if room > 4 else ""
+    return _cut(span.name, room) if room > 4 or len(span.name) <= room else ""
+
+
+def _cut(text: str, letters: int) -> str:
+    """The beginning of `text` that fits so many letters."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"

@@ -17,7 +17,7 @@ from lightmem_cli.cli.transcripts import Counted, Transcripts
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lightmem_cli.engine.filters.segment import InTopic
     from lightmem_cli.engine.topics import Topic
@@ -33,31 +33,38 @@ EXAMPLES = examples(
 )
 
 
+_FilesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="FILE...", help="Filter these (- is stdin); else do pending work.")
+]
+_UseOption = Annotated[
+    Literal["none", "similarity", "attention", "hybrid"] | None,
+    typer.Option(help="Else segment.use. none: only sessions end topics."),
+]
+_ModelOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose attention, a Hub name or a folder; else segment.model.")
+]
+_DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Of that model; else compress.device.")
+]
+_BufferOption = Annotated[
+    int | None, typer.Option(min=16, metavar="N", help="Read at once for attention; else segment.buffer_tokens.")
+]
+_PlotOption = Annotated[
+    str | None, typer.Option(metavar="PICTURE", help="Draw scores and cuts: a .png, .svg or .pdf; - is the terminal.")
+]
+_KeepOpenOption = Annotated[
+    bool, typer.Option("--keep-open", help="Without FILE: do not end the last topic of each session.")
+]
+
+
 def segment(
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE...", help="Filter these (- is stdin); else do pending work.")
-    ] = None,
-    use: Annotated[
-        Literal["none", "similarity", "attention", "hybrid"] | None,
-        typer.Option(help="Else segment.use. none: only sessions end topics."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose attention, a Hub name or a folder; else segment.model.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Of that model; else compress.device.")
-    ] = None,
-    buffer_tokens: Annotated[
-        int | None,
-        typer.Option(min=16, metavar="N", help="Read at once for attention; else segment.buffer_tokens."),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option(metavar="PICTURE", help="Draw scores and cuts: a .png, .svg or .pdf; - is the terminal."),
-    ] = None,
-    keep_open: Annotated[
-        bool, typer.Option("--keep-open", help="Without FILE: do not end the last topic of each session.")
-    ] = False,
+    files: _FilesArgument = None,
+    use: _UseOption = None,
+    model: _ModelOption = None,
+    device: _DeviceOption = None,
+    buffer_tokens: _BufferOption = None,
+    plot: _PlotOption = None,
+    keep_open: _KeepOpenOption = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -81,13 +88,10 @@ def segment(
 
     Without FILE the memory's pending work is done and the last topic of each session is ended.
     """
+    _refuse_plot(plot, drawn=bool(files), as_json=as_json)
     cutting: dict[str, object] = {"use": use, "model": model, "buffer_tokens": buffer_tokens}
-    if plot is not None and not files:
-        hint = "lightmem segment chat.jsonl --plot curve.png    (- is stdin)"
-        raise InputError("--plot draws the topics of a FILE, and there is none", hint=hint)
-    if plot == "-" and as_json:
-        raise InputError("--plot - is to be read, not JSON", hint="leave out --json, or name a picture: curve.png")
     chosen = open_chosen(profile, home=home, overrides={"segment": cutting, "compress": {"device": device}})
+    _refuse_unread(chosen.settings.segment.use, {"--model": model, "--buffer-tokens": buffer_tokens})
     if not files:
         with interruptible("nothing is lost: run it again"):
             _end_topics(chosen, keep_open=keep_open, as_json=as_json)
@@ -97,6 +101,22 @@ def segment(
         _print_curve(chosen, Transcripts(files))
     else:
         _filter(chosen, Transcripts(files), picture=None if plot is None else Picture(Path(plot)))
+
+
+def _refuse_plot(plot: str | None, *, drawn: bool, as_json: bool) -> None:
+    if plot is not None and not drawn:
+        hint = "lightmem segment chat.jsonl --plot curve.png    (- is stdin)"
+        raise InputError("--plot draws the topics of a FILE, and there is none", hint=hint)
+    if plot == "-" and as_json:
+        raise InputError("--plot - is to be read, not JSON", hint="leave out --json, or name a picture: curve.png")
+
+
+def _refuse_unread(use: str, typed: Mapping[str, object]) -> None:
+    """Refuse options about attention where what cuts reads none."""
+    names = [name for name, value in typed.items() if value is not None]
+    if names and use not in {"attention", "hybrid"}:
+        hint = f"add --use attention, or leave out {' and '.join(names)}"
+        raise InputError(f"{names[0]} is about attention, and with {use} nobody reads it", hint=hint)
 
 
 def _filter(chosen: Profile, transcripts: Transcripts, *, picture: Picture | None) -> None:
@@ -140,9 +160,10 @@ def _in_topics(chosen: Profile, transcripts: Transcripts) -> Iterator[InTopic]:
 def _end_topics(chosen: Profile, *, keep_open: bool, as_json: bool) -> None:
     """Do what the memory's messages still wait for, and end what is open."""
     from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.shorten import shorten_rest
     from lightmem_cli.engine.topics import ask_to_close_all
 
-    ended = 0
+    ended = shortened = 0
     with Memory(chosen, notice=notice) as memory:
         with memory.run("segment") as run:
             if not keep_open:
@@ -151,9 +172,15 @@ def _end_topics(chosen: Profile, *, keep_open: bool, as_json: bool) -> None:
                 ended += len(done.topics)
                 for topic in done.topics if as_json else ():
                     render.as_json(_topic_json(topic))
+            with progress("shortening", unit="messages") as show:
+                for count in shorten_rest(memory):
+                    shortened += count
+                    show(shortened)
         quarantined = memory.history.work.quarantined()
     if not as_json:
         notice(f"{render.counted(ended, 'topic')} ended" if ended else "no topic has ended")
+        if shortened:
+            notice(f"{render.counted(shortened, 'message')} of earlier topics shortened")
     tell_quarantined(quarantined)
 
 

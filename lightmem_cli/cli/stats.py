@@ -28,6 +28,7 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import stats as count
+    from lightmem_cli.engine.shorten import not_shortened
 
     with Memory(open_chosen(profile, home=home), notice=notice) as memory:
         counted = count(memory)
@@ -36,8 +37,9 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
             return
         counts = memory.history.counts
         places = render.counted(counts.conversations(), "conversation"), render.counted(counts.sessions(), "session")
+        waiting = not_shortened(memory)
         days, voices = counts.days(), counts.voices(limit=_VOICES)
-    for line in _totals(counted, in_places=", ".join(places)):
+    for line in _totals(counted, in_places=", ".join(places), not_shortened=waiting):
         typer.echo(line)
     if sys.stdout.isatty() and counted["messages"]:
         width = min(_WIDTH, shutil.get_terminal_size().columns - 40)
@@ -45,7 +47,9 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
             typer.echo(line)
 
 
-def _totals(counted: Mapping[str, Any], *, in_places: str) -> Iterator[str]:
+def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int) -> Iterator[str]:
+    from lightmem_cli.engine.doctor import mends_of
+
     yield _total("messages", counted["messages"], f"in {in_places}")
     if counted["forgotten"]:
         yield _total("forgotten", counted["forgotten"], "of these messages (lightmem log)")
@@ -53,6 +57,9 @@ def _totals(counted: Mapping[str, Any], *, in_places: str) -> Iterator[str]:
     if counted["compressed"]["messages"]:
         kept = counted["compressed"]["kept"]
         yield _total("shortened", counted["compressed"]["messages"], f"to {100 * kept:.0f} % of these messages' tokens")
+    if not_shortened:
+        of_topics = "message of an ended topic is" if not_shortened == 1 else "messages of ended topics are"
+        yield _total("unshortened", not_shortened, f"{of_topics} not shortened (lightmem segment)")
     for kind, states in counted["entries"].items():
         aside = ", ".join(f"{count:,} {state}" for state, count in states.items() if state != "active")
         name = {"summary": "summaries"}.get(kind, f"{kind}s")
@@ -60,7 +67,7 @@ def _totals(counted: Mapping[str, Any], *, in_places: str) -> Iterator[str]:
     if counted["pinned"]:
         yield _total("pinned", counted["pinned"], "(lightmem pin)")
     for stage, waiting in counted["pending"].items():
-        yield _total(f"to {stage}", waiting, "(lightmem extract)")
+        yield _total(f"to {stage}", waiting, f"({mends_of([stage])})")
     if counted["quarantined"]:
         yield _total("quarantined", counted["quarantined"], "(lightmem doctor)")
     yield f"{'disk':<12} {counted['disk_bytes'] / 1e6:>9,.1f}  MB"

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from lightmem_cli.profiles.settings import Settings
     from lightmem_cli.transcript import Item
 
-_HINT = "name a transcript file, or - for stdin"
-
 
 class Transcripts:
     """The named files, or stdin for `-` and for no name at all. Each is opened when its turn has come."""
 
-    def __init__(self, names: list[str] | None, *, piped: str = "cat chat.jsonl | lightmem ingest -") -> None:
-        """`piped` is how to pipe one in, as a hint says it.
+    def __init__(
+        self,
+        names: list[str] | None,
+        *,
+        piped: str = "cat chat.jsonl | lightmem ingest -",
+        kind: Literal["transcript", "text"] = "transcript",
+    ) -> None:
+        """`piped` is how to pipe one in, as a hint says it, and `kind` what kind of file each is.
 
         Raises:
             InputError: one is not there, a directory or unreadable; or there is no name, and no pipe either.
@@ -28,11 +32,12 @@ class Transcripts:
         if not names and sys.stdin.isatty():
             raise InputError("no input given", hint=f"name a FILE, or pipe one in: {piped}")
         self._names = names or ["-"]
+        self._kind = kind
         self._behind = 0  # bytes of the files that were read to their end
         self._current: BinaryIO | None = None
         for name in self._names:
             if name != "-":
-                _opened(name).close()  # a wrong name is told before anything is kept
+                self._opened(name).close()  # a wrong name is told before anything is kept
 
     @property
     def paths(self) -> list[Path]:
@@ -67,7 +72,7 @@ class Transcripts:
             if name == "-":
                 yield read_transcript(sys.stdin.buffer, name="stdin", zone=zone, format=format, keep_raw=keep_raw)
                 continue
-            with _opened(name) as self._current:
+            with self._opened(name) as self._current:
                 yield read_transcript(self._current, name=name, zone=zone, format=format, keep_raw=keep_raw)
                 self._behind += self._current.tell()
             self._current = None
@@ -82,7 +87,7 @@ class Transcripts:
             if name == "-":
                 data = sys.stdin.buffer.read()
             else:
-                with _opened(name) as file:
+                with self._opened(name) as file:
                     data = file.read()
             try:
                 text = data.decode("utf-8-sig")
@@ -90,6 +95,13 @@ class Transcripts:
                 what = f"{'stdin' if name == '-' else name}: invalid UTF-8 at byte {error.start + 1}"
                 raise InputError(what, hint="convert it first: iconv -f ENCODING -t UTF-8") from error
             yield text.removesuffix("\n").removesuffix("\r")
+
+    def _opened(self, name: str) -> BinaryIO:
+        try:
+            return Path(name).open("rb")
+        except OSError as error:
+            hint = f"name a {self._kind} file, or - for stdin"
+            raise InputError(f"cannot read {name}: {error.strerror}", hint=hint) from error
 
 
 class Counted:
@@ -109,10 +121,3 @@ class Counted:
             self.items += len(batch)
             self.skipped += sum(isinstance(item, Skipped) for item in batch)
             yield batch
-
-
-def _opened(name: str) -> BinaryIO:
-    try:
-        return Path(name).open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}", hint=_HINT) from error

@@ -12,7 +12,10 @@ from lightmem_cli.cli.talk import notice
 from lightmem_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightmem_cli.engine.undo import ChangedSince
+    from lightmem_cli.records import Entry
 
 EXAMPLES = examples(
     "lightmem undo --dry-run         # the last update, summarize, forget or pin that stands",
@@ -66,8 +69,18 @@ def undo(
             typer.echo(f"{entry.id}  {state}{out.entry_line(entry)}")
     step = f"revision {planned.revision} of " if planned.revision is not None else ""
     did = "would undo" if dry_run else "undid"
-    as_they_were = "1 entry as it was" if len(entries) == 1 else f"{len(entries):,} entries as they were"
-    notice(f"{did} {step}run {planned.run.id} ({planned.run.command}): {as_they_were}")
+    notice(f"{did} {step}run {planned.run.id} ({planned.run.command}): {_became(entries)}")
+
+
+def _became(entries: Sequence[Entry]) -> str:
+    """How many entries are as they were, and how many are hidden now."""
+    hidden = sum(entry.state == "deleted" for entry in entries)
+    back = len(entries) - hidden
+    as_they_were = "1 entry as it was" if back == 1 else f"{back:,} entries as they were"
+    parts = [as_they_were] if back or not hidden else []
+    if hidden:
+        parts.append(f"{hidden:,} hidden" if parts else f"{hidden:,} {'entry' if hidden == 1 else 'entries'} hidden")
+    return ", ".join(parts)
 
 
 def _list(changed: ChangedSince) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Compressor, Progress, TokenReader
+    from lightmem_cli.records import Roles
 
 Use: TypeAlias = Literal["llmlingua2", "entropy"]
 Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
@@ -28,7 +29,7 @@ class HowToShorten:
     rate: float
     minimum: int
     keep: tuple[Keep, ...]
-    roles: Literal["user", "assistant", "both"]
+    roles: Roles
     surprise: Literal["average", "first"]
     device: str
     progress: Progress

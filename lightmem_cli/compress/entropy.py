@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Final, Protocol
 from unicodedata import category
 
+from lightmem_cli.compress.characters import is_mark, is_unlisted
 from lightmem_cli.compress.choose import Word, choose, joined, share
 from lightmem_cli.compress.keep import kept_spans
 from lightmem_cli.compress.rarity import SENTENCE_ENDS, surprises
@@ -17,11 +19,13 @@ from lightmem_cli.records import Compressed
 
 if TYPE_CHECKING:
     from lightmem_cli.compress import HowToShorten
-    from lightmem_cli.compress.words import Span
+    from lightmem_cli.compress.characters import Span
     from lightmem_cli.local_models.causal import CausalModel
     from lightmem_cli.records import Message
 
-REVISION: Final = 1  # raise it when the same settings come to shorten a text otherwise
+REVISION: Final = 3  # raise it when the same settings come to shorten a text otherwise
+_ROUNDS = 3  # of taking away loose marks: what takes their place can loosen others
+_PAUSES = frozenset(",;:–—،，、；：")
 
 
 class EntropyCompressor:
@@ -55,23 +59,37 @@ class EntropyCompressor:
 
     def _short(self, text: str) -> Compressed:
         words = list(_forced(self._source.words(text), kept_spans(text, keep=self._how.keep)))
+        if _is_one_run(text, words):
+            return Compressed(text, 1.0)
         stays = self._chosen(text, words)
         return Compressed(joined(text, words, stays), share(words, stays))
 
     def _chosen(self, text: str, words: Sequence[Word]) -> list[bool]:
-        """What stays, without marks that would hang on nothing; other words take the place of those."""
+        """What stays, without marks that would hang on nothing, unless only those can fill the budget."""
         stays = choose(words, rate=self._how.rate, minimum=self._how.minimum)
-        loose = _loose_marks(text, words, stays)
-        if not loose or len(loose) == len(words):
+        if all(stays):
             return stays
-        total = sum(word.tokens for word in words)
-        others = [place for place in range(len(words)) if place not in loose]
-        left = [words[place] for place in others]
-        rate = min(1.0, self._how.rate * total / sum(word.tokens for word in left))
-        stays = [False] * len(words)
-        for place, stay in zip(others, choose(left, rate=rate, minimum=self._how.minimum), strict=True):
-            stays[place] = stay
+        loose: set[int] = set()
+        for _ in range(_ROUNDS):
+            more = _loose_marks(text, words, stays)
+            if more <= loose or len(loose | more) == len(words):
+                break
+            loose |= more
+            stays = self._without(loose, words)
         return stays
+
+    def _without(self, loose: set[int], words: Sequence[Word]) -> list[bool]:
+        how = self._how
+        others = [word for place, word in enumerate(words) if place not in loose]
+        total, its = sum(word.tokens for word in words), sum(word.tokens for word in others)
+        budget = max(how.rate * total, how.minimum)
+        if its >= budget:
+            chosen = iter(choose(others, rate=budget / its, minimum=how.minimum))
+            return [place not in loose and next(chosen) for place in range(len(words))]
+        # All that they could hang on stays now.
+        marks = [word for place, word in enumerate(words) if place in loose]
+        chosen = iter(choose(marks, rate=(budget - its) / (total - its), minimum=0))
+        return [place not in loose or next(chosen) for place in range(len(words))]
 
 
 class _Source(Protocol):
@@ -141,6 +159,12 @@ def _grouped(spans: Sequence[Span], tokens: Sequence[Span]) -> list[tuple[Span, 
     return grouped
 
 
+def _is_one_run(text: str, words: Sequence[Word]) -> bool:
+    """Whether more than half of `text` is one run of a script without spaces that nothing cuts into words."""
+    longest = max(words, key=lambda word: word.tokens)
+    return is_unlisted(text[longest.begin]) and 2 * longest.tokens > sum(word.tokens for word in words)
+
+
 def _forced(words: Sequence[Word], spans: Sequence[Span]) -> Iterator[Word]:
     """`words`, those that overlap one of `spans` forced to stay."""
     ahead = 0
@@ -157,24 +181,31 @@ def _loose_marks(text: str, words: Sequence[Word], stays: Sequence[bool]) -> set
     said = False  # whether something of this sentence stays
     for place, word in enumerate(words):
         mark = text[word.begin : word.end]
-        if not _is_mark(mark):
+        if not is_mark(mark):
             said = said or stays[place]
             continue
         if stays[place] and not word.forced:
             ends = mark[0] in SENTENCE_ENDS
-            beside = place + 1 if _opens(text, word) else place - 1
+            beside = place + 1 if _is_before_its_word(text, word) else place - 1
             if not (said if ends else 0 <= beside < len(words) and stays[beside] and beside not in loose):
                 loose.add(place)
         if mark[0] in SENTENCE_ENDS:
             said = False
-    return loose
+    left = [stay and place not in loose for place, stay in enumerate(stays)]
+    return loose.union(_pauses_before_ends(text, words, left))
 
 
-def _is_mark(word: str) -> bool:
-    return all(category(character).startswith("P") for character in word)
+def _pauses_before_ends(text: str, words: Sequence[Word], stays: Sequence[bool]) -> Iterator[int]:
+    """The commas and dashes that stay though all goes between them and a mark that closes: "so, thanks!" to "so,!"."""
+    for place, following in pairwise(compress(range(len(words)), stays)):
+        word, behind = words[place], words[following]
+        if word.forced or following - place == 1 or text[word.begin] not in _PAUSES:
+            continue
+        if is_mark(text[behind.begin : behind.end]) and not _is_before_its_word(text, behind):
+            yield place
 
 
-def _opens(text: str, word: Word) -> bool:
+def _is_before_its_word(text: str, word: Word) -> bool:
     """Whether a mark belongs to what is behind it: a bracket that opens, or a quotation mark with a space before it."""
     kind = category(text[word.begin])
     if kind in {"Ps", "Pi"}:

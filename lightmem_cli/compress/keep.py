@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from lightmem_cli.compress.characters import Span
 from lightmem_cli.language.english import COMMON_OPENINGS, PAST_VERBS, PRAISE, looks_foreign
 from lightmem_cli.language.names import name_spans
 from lightmem_cli.language.time_forms import CUE, MENTION
@@ -17,25 +18,34 @@ from lightmem_cli.language.time_forms import CUE, MENTION
 if TYPE_CHECKING:
     from lightmem_cli.compress import Keep
 
-Span: TypeAlias = tuple[int, int]
-
 # Currency and percent signs belong to their figure; 1,000 and 3.5 and 10:30 and 2023-05-08 are one each.
 _DIGITS = re.compile(r"[$€£¥₹#]?\d{1,64}(?:[.,:/×–-]\d{1,64}){0,16}%?")
 
+# What it turns round goes with it: 不喜欢 without 喜欢 says nothing. 未来 is the future, 特别 especially, 别人 others.
+_HAN_NEGATION = (
+    "(?:[不没沒无無]|未(?![来來])"
+    "|(?<![特区區分个個级級性差告离離识識判辨派])[别別](?=[\u3400-\u9fff])(?![人的处處墅致名称稱扭离離]))"
+)
 _NEGATIONS = re.compile(
-    r"(?<!\w)(?:not|no|nor|none|nobody|nothing|nowhere|neither|never|without|cannot|"
+    r"(?<!\w)(?:not|no\slonger|no|nor|none|nobody|nothing|nowhere|neither|never|without|cannot|instead\sof|rather\sthan|"
+    r"hardly|rarely|seldom|barely|scarcely|unlikely|impossible|unable|"
     r"(?:ca|wo|do|does|did|is|are|was|were|has|have|had|could|should|would|must|need|might|sha|ai|dare|ought)n['’]?t|"
     r"nicht|nichts|kein(?:e[mnrs]?)?|niemals|ohne|jamais|aucune?|nunca|jamás|ningun[oa]|ningún|não|"
-    r"niet|geen|nooit|zonder|нет|не|никогда|без)(?!\w)"
-    r"|[不没沒无無]|未(?![来來])|(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:ない|なかった|なく|ません)"
+    r"niet|geen|nooit|zonder|нет|не|никогда|без|değil|yok|hiç|nie|nigdy|není|nikdy|"
+    r"[وف]?(?:لا|لم|لن|ليس|ليست|ما|غير|بدون)|نه|نیست|نمی|[ושה]?(?:לא|אין|בלי))(?!\w)"
+    # Vowel signs are no \w: नाम begins with न, but is another word.
+    r"|(?<![\w\u0900-\u0963])(?:नहीं|न|मत|बिना)(?![\w\u0900-\u0963])"
+    rf"|{_HAN_NEGATION}(?:[\u3400-\u9fff]?{_HAN_NEGATION}){{0,2}}[\u3400-\u9fff]{{0,2}}"
+    r"|(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:ない|なかった|なく|ません)"
     r"|않|없|못(?=\s|하|해)|(?<!\w)안(?=\s)|ไม่",
     re.IGNORECASE,
 )
 # Negations that are other words in English: "sin", "a faux pas", "sans serif".
 _FOREIGN_NEGATIONS = re.compile(
-    r"(?<!\w)(?:nie|pas|rien|sans|sin|tampoco|nada|nadie|non|mai|senza|niente|nessun[oa]?|sem|inte|ikke|nej)(?!\w)",
+    r"(?<!\w)(?:pas|rien|sans|sin|tampoco|nada|nadie|non|mai|senza|niente|nessun[oa]?|sem|inte|ikke|nej)(?!\w)",
     re.IGNORECASE,
 )
+_CZECH_OR_POLISH, _ITS_NEGATIONS = re.compile("[ěščřžůąęłńśćźż]"), re.compile(r"(?<!\w)(?:[Nn]e|[Bb]ez)(?!\w)")
 
 _MORE_DATES = re.compile(
     r"(?<!\w)(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
@@ -78,6 +88,12 @@ _CLOSING = ".,;:!?)]}'\"’”*_"  # behind an address these close the sentence 
 _OPENING = re.compile(
     r"(?:\A|[.!?…\n][\"”’)]{0,2}\s{1,3})(?P<name>[A-Z]\w{1,40})(?=(?P<owns>['’]s)?\s(?P<next>\w{1,20}))"
 )
+# "Mr. O'Brien", "Jean-Luc", "d'Artagnan" are names wherever they stand, each of them whole.
+_CAPITAL_PARTS = r"(?:['’-][A-Z][a-z]\w{0,40})"
+_WHOLE_NAMES = re.compile(
+    rf"(?<!\w)(?:Mrs?|Ms|Mx|Dr|Prof)\.?\s[A-Z]\w{{0,40}}{_CAPITAL_PARTS}{{0,3}}(?!\w)"
+    rf"|(?<![\w'’-])(?:[A-Z]\w{{0,40}}|d){_CAPITAL_PARTS}{{1,3}}(?!\w)"
+)
 _SUBJECTS = """
 everyone everything everybody someone something somebody anyone anything nobody nothing people today tomorrow yesterday
 tonight mom dad both never finally apparently recently once again another things life work time
@@ -113,6 +129,7 @@ def _names(text: str) -> Iterator[Span]:
     """Names inside sentences; and those that open one where they are seen inside another, own or did something."""
     inside = name_spans(text)
     yield from inside
+    yield from _found(_WHOLE_NAMES)(text)
     if looks_foreign(text):
         return
     known = {text[begin:end] for begin, end in inside}
@@ -128,6 +145,8 @@ def _negations(text: str) -> Iterator[Span]:
     yield from _found(_NEGATIONS)(text)
     if _FOREIGN_NEGATIONS.search(text) and looks_foreign(text):
         yield from _found(_FOREIGN_NEGATIONS)(text)
+    if _CZECH_OR_POLISH.search(text):
+        yield from _found(_ITS_NEGATIONS)(text)
 
 
 def _dates(text: str) -> Iterator[Span]:

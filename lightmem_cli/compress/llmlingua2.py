@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final
 
 from lightmem_cli.compress.choose import Word, choose, joined, share
 from lightmem_cli.compress.exact import choose_exactly, groups_exactly, special_tokens
 from lightmem_cli.compress.keep import kept_spans
 from lightmem_cli.compress.token_words import as_words, groups_of, token_spans
-from lightmem_cli.records import Compressed, Role
+from lightmem_cli.compress.whose import is_shortened
+from lightmem_cli.records import Compressed
 
 if TYPE_CHECKING:
     from lightmem_cli.compress import HowToShorten
     from lightmem_cli.protocols import TokenReader, Vectors
     from lightmem_cli.records import Message
+
+REVISION: Final = 2  # raise it when the same settings come to shorten a text otherwise
 
 
 class LLMLingua2Compressor:
@@ -35,7 +38,7 @@ class LLMLingua2Compressor:
         from lightmem_cli.local_models.token_pass import DEFAULT_MODEL
 
         how = self._how
-        made = f"llmlingua2 {how.model or DEFAULT_MODEL} {how.precision} rate {how.rate!r} roles {how.roles}"
+        made = f"llmlingua2-{REVISION} {how.model or DEFAULT_MODEL} {how.precision} rate {how.rate!r} roles {how.roles}"
         if how.exact:
             return f"{made} exact"
         return f"{made} minimum {how.minimum} keep {' '.join(sorted(how.keep)) or 'nothing'}"
@@ -77,28 +80,16 @@ class LLMLingua2Compressor:
         return len(messages), False
 
     def _shortened(self, window: Sequence[Message]) -> list[Compressed]:
-        if self._how.rate >= 1 or not any(self._takes(message) for message in window):
+        takes = [is_shortened(message, roles=self._how.roles) for message in window]
+        if self._how.rate >= 1 or not any(takes):
             return [Compressed(message.content, 1.0) for message in window]
         if self._how.exact:
             window = [replace(message, content=message.content.strip()) for message in window]  # the package does
         keep = self._reader.read(window).keep
         return [
-            self._short(message.content, probabilities) if self._takes(message) else Compressed(message.content, 1.0)
-            for message, probabilities in zip(window, keep, strict=True)
+            self._short(message.content, probabilities) if taken else Compressed(message.content, 1.0)
+            for message, probabilities, taken in zip(window, keep, takes, strict=True)
         ]
-
-    def _takes(self, message: Message) -> bool:
-        if not message.content.strip():
-            return False
-        match self._how.roles:
-            case "user":
-                return message.role is Role.USER or (message.speaker is not None and message.role is Role.ASSISTANT)
-            case "assistant":
-                return message.role is Role.ASSISTANT
-            case "both":
-                return message.role in {Role.USER, Role.ASSISTANT}
-            case _:
-                assert_never(self._how.roles)
 
     def _short(self, text: str, probabilities: Vectors) -> Compressed:
         words, stays = (self._exactly if self._how.exact else self._chosen)(text, probabilities)

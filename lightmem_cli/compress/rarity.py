@@ -8,18 +8,19 @@ adverbs weighed down, and .97 and .90 where sentences are weighed by what they s
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from lightmem_cli.compress.characters import Span
 from lightmem_cli.compress.tongue import Tongue, function_words
-from lightmem_cli.compress.words import Span
 from lightmem_cli.language.english import ADVERBS, COMMON_OPENINGS, PRAISE
 from lightmem_cli.language.information import information
 from lightmem_cli.language.sentences import sentences
 
 SENTENCE_ENDS = frozenset(".!?…。！？؟।")
 _END = 1.0  # a sentence's end stays before its function words, and goes before the rest
-_MARK = 0.0  # a comma, a dash, a bracket; an emoji
+_MARK = 0.0  # a comma, a dash, a bracket
 _FUNCTION = 0.1
 _FREQUENT = 10.0  # bits: where no list of function words is kept, what is as frequent as this is one
 _CALL = 0.1
@@ -29,6 +30,8 @@ _ENDS_IN_LY = 0.4
 _AGAIN = 0.1  # a word that was said just before, at most so many words ago
 _JUST_BEFORE = 60
 _SENTENCE = 1.5  # a sentence that says nothing weighs e^-1.5 of one that says all it can
+
+_EMOJI = re.compile("[\u2600-\u27bf\u2b50-\u2b55\U0001f000-\U0001faff]")  # says as much as a rare word
 
 _CALLED = """
 yes yeah yep yup yay nope hey hi hello bye thanks thank thx wow woah whoa oh ooh ah aw aww haha hahaha lol ok okay sure
@@ -45,7 +48,7 @@ def surprises(text: str, words: Sequence[Span], tongue: Tongue) -> list[float]:
     scores: list[float] = []
     for (begin, end), weight in zip(words, _sentence_weights(text, words, english=tongue.is_english), strict=True):
         word = text[begin:end]
-        if not (word.isalnum() or any(character.isalnum() for character in word)):
+        if not (word.isalnum() or any(character.isalnum() for character in word) or _EMOJI.match(word)):
             scores.append(_END if word[0] in SENTENCE_ENDS else _MARK)
             continue
         folded = word.lower().replace("’", "'")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 from unicodedata import category
 
+from lightmem_cli.compress.characters import Span
 from lightmem_cli.compress.choose import Word
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Pieces
 
 Group: TypeAlias = tuple[int, ...]  # the places of a word's tokens among those of its text, rising
-Span: TypeAlias = tuple[int, int]  # characters [begin, end) of a text
 
 # XLM-R makes one word of a whole clause where no space is written, which could only stay or go as one. There its tokens
 # are words: any of Han, and of Thai, Lao, Burmese, Khmer and kana those of two characters, since one may be a letter.

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, assert_never
-
-from lightmem_cli.records import Role
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightmem_cli.records import Message
+    from lightmem_cli.records import Message, Roles
 
 
-def is_shortened(message: Message, *, roles: Literal["user", "assistant", "both"]) -> bool:
-    """Whether `message` says something, and is one of `roles`: "user" takes users and whoever has a name."""
-    if not message.content.strip():
-        return False
-    match roles:
-        case "user":
-            return message.role is Role.USER or (message.speaker is not None and message.role is Role.ASSISTANT)
-        case "assistant":
-            return message.role is Role.ASSISTANT
-        case "both":
-            return message.role in {Role.USER, Role.ASSISTANT}
-        case _:
-            assert_never(roles)
+def is_shortened(message: Message, *, roles: Roles) -> bool:
+    """Whether `message` says something, and is one of `roles` (see `Message.is_of`)."""
+    return bool(message.content.strip()) and message.is_of(roles)

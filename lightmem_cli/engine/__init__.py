@@ -31,7 +31,8 @@ class Memory:
         self.settings = profile.settings
         self.notice = notice
         self.history = History(profile.folder / "history.db")
-        self.looked_at: dict[tuple[str, str], int] = {}  # the open turns of each session, when they were last looked at
+        # Where each session's open topic began when it was last looked at, and how many turns it had.
+        self.looked_at: dict[tuple[str, str], tuple[int, int]] = {}
         self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
 
     @cached_property

@@ -20,7 +20,7 @@ def stats(memory: Memory) -> dict[str, object]:
     return {
         "messages": history.counts.messages(),
         "segments": history.counts.segments(),
-        "compressed": {"messages": shortened, "kept": round(kept, 4)},
+        "compressed": {"messages": shortened, "kept": round(kept, 4) if shortened else None},
         "entries": history.counts.entries(),
         "pending": history.work.pending(),
         "quarantined": len(history.work.quarantined()),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.errors import ExitCode, MissingPart
 
 _TRIES = 5  # at a moment in which nobody writes
+_OF_TOPICS = {"segment", "close"}  # stages of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def doctor(memory: Memory) -> list[Finding]:
         *check_work(memory),
         check_processes(memory),
         check_embedder(memory),
+        *check_sensory(memory),
     ]
     return findings + _check_indexes(memory)
 
@@ -42,13 +44,20 @@ def doctor(memory: Memory) -> list[Finding]:
 def check_work(memory: Memory) -> list[Finding]:
     """What waits to be done, and what was set aside."""
     work = memory.history.work
-    waiting, quarantined = sum(work.pending().values()), work.quarantined()
+    pending, quarantined = work.pending(), work.quarantined()
     seen = f"{len(quarantined):,} items" + (f", the first: {quarantined[0].reason}" if quarantined else "")
-    mend = "lightmem extract" if quarantined else None
     return [
-        Finding("pending work", True, f"{waiting:,} steps wait", "lightmem extract" if waiting else None),
-        Finding("quarantine", not quarantined, seen, mend, ExitCode.MODEL),
+        Finding("pending work", True, f"{sum(pending.values()):,} steps wait", mends_of(pending)),
+        Finding("quarantine", not quarantined, seen, mends_of(one.stage for one in quarantined), ExitCode.MODEL),
     ]
+
+
+def mends_of(stages: Iterable[str]) -> str | None:
+    """The command that does the waiting steps of `stages`; None where there is none."""
+    waiting = set(stages)
+    if not waiting:
+        return None
+    return "lightmem segment" if waiting <= _OF_TOPICS else "lightmem extract"  # which goes on to topics
 
 
 def check_processes(memory: Memory) -> Finding:
@@ -72,6 +81,48 @@ def check_embedder(memory: Memory) -> Finding:
         return Finding("embedder", True, f"{wanted.name} {wanted.revision}, {wanted.dimension} dimensions")
     seen = f"vectors are of {active[1].name}, settings of {wanted.name}"
     return Finding("embedder", False, seen, "lightmem reindex")
+
+
+def check_sensory(memory: Memory) -> list[Finding]:
+    """Whether the models are there that shorten a conversation and cut it into topics. Their weights are not read."""
+    compress, segment = memory.settings.compress, memory.settings.segment
+    findings = []
+    if compress.use == "llmlingua2":
+        findings.append(_sensory_model("compressor", compress.use, compress.model, _check_token_reader))
+    elif compress.use == "entropy" and compress.model:
+        findings.append(_sensory_model("compressor", compress.use, compress.model, _check_causal_model))
+    if segment.use in ("attention", "hybrid"):
+        model = segment.model or (compress.model if compress.use == "llmlingua2" else "")
+        findings.append(_sensory_model("segmenter", segment.use, model, _check_token_reader))
+    return findings
+
+
+def _sensory_model(check: str, use: str, model: str, open_it: Callable[[str], str]) -> Finding:
+    try:
+        return Finding(check, True, f"{use}, {open_it(model)}")
+    except MissingPart as missing:
+        return Finding(check, False, missing.message, missing.hint, ExitCode.MISSING)
+
+
+def _check_token_reader(model: str) -> str:
+    """The name of a token classifier, of which "" is one, where it is there and of the right kind."""
+    from lightmem_cli.local_models.folders import model_folder
+    from lightmem_cli.local_models.token_pass import DEFAULT_MODEL
+    from lightmem_cli.local_models.token_shape import WITHOUT, read_shape
+
+    name = model or DEFAULT_MODEL
+    read_shape(model_folder(name, without=WITHOUT))
+    return name
+
+
+def _check_causal_model(model: str) -> str:
+    from lightmem_cli.local_models.causal import WITHOUT
+    from lightmem_cli.local_models.folders import model_folder
+
+    folder = model_folder(model, without=WITHOUT)
+    if not (folder / "config.json").is_file():
+        raise MissingPart(f"{folder} is not the folder of a model: it has no config.json", hint=WITHOUT)
+    return model
 
 
 def _check_indexes(memory: Memory) -> list[Finding]:

@@ -74,12 +74,8 @@ def ingest(
     lacks: list[MissingPart] = []
     with memory.run("ingest") as run:
         for batches in transcripts:
-            identifier = Identifier(
-                memory.history.messages.identified_by_order,
-                conversation=how.conversation,
-                session=how.session,
-                append=how.append,
-            )
+            known = memory.history.messages.identified_by_order
+            identifier = Identifier(known, conversation=how.conversation, session=how.session, append=how.append)
             ends: dict[tuple[str, str], tuple[int, int]] = {}
             for batch in batches:
                 total, bad = _take(memory, batch, identifier, how, run=run, total=total, ends=ends)

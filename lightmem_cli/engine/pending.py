@@ -22,7 +22,7 @@ ENTRIES_AT_ONCE = 512
 UNEMBEDDED_FOR_A_READER = 64  # a reader embeds up to this many itself; more it leaves to the next writer
 
 # What one odd message can make a stage raise; the stage goes on with the others.
-_ONE_ITEM_FAILED = (ValueError, ArithmeticError, LookupError, RecursionError)
+_ONE_ITEM_FAILED = (ValueError, ArithmeticError, LookupError, RuntimeError)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

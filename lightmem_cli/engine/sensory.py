@@ -13,6 +13,8 @@ from lightmem_cli.segment import HowToCut, open_segmenter
 if TYPE_CHECKING:
     from lightmem_cli.local_models.minilm import Precision
 
+_ATTENTIVE = frozenset({"attention", "hybrid"})  # the segmenters that a model reads for
+
 
 class Sensory:
     """A profile's sensory memory. Its models are opened when first needed, each once."""
@@ -23,6 +25,7 @@ class Sensory:
         self._notice = notice
         self._exact = exact
         self._readers: dict[str, TokenReader] = {}
+        self._told = False
 
     @cached_property
     def compressor(self) -> Compressor | None:
@@ -59,6 +62,13 @@ class Sensory:
         )
         return open_segmenter(segment.use, how)
 
+    def tell_that_nothing_is_shortened(self) -> None:
+        """Say so, once, where what shortens was chosen: only topics are shortened, and nothing cuts any."""
+        use = self._settings.compress.use
+        if use != "none" and not self._told:
+            self._notice(f"compress.use = {use} shortens topics, and segment.use is none: nothing is shortened")
+            self._told = True
+
     @property
     def _precision(self) -> Precision:
         return "fp32" if self._exact else self._settings.compress.precision  # the llmlingua package knows no other
@@ -67,7 +77,7 @@ class Sensory:
     def is_shared(self) -> bool:
         """Whether what cuts a conversation and what shortens it read it with one model."""
         compress, segment = self._settings.compress, self._settings.segment
-        if compress.use != "llmlingua2" or segment.use not in {"attention", "hybrid"}:
+        if compress.use != "llmlingua2" or segment.use not in _ATTENTIVE:
             return False
         return _named(self._attends) == _named(compress.model)
 
@@ -88,8 +98,17 @@ class Sensory:
                 precision=self._precision,
                 progress=self._notice,
                 exact=self._exact,
+                without=self._without(name),
             )
         return self._readers[name]
+
+    def _without(self, name: str) -> str:
+        """How to do without the model called `name`, which shortens, or cuts, or does both."""
+        compress, segment = self._settings.compress, self._settings.segment
+        shortens = compress.use == "llmlingua2" and _named(compress.model) == name
+        cuts = segment.use in _ATTENTIVE and _named(self._attends) == name
+        others = [*["compress.use entropy"] * shortens, *["segment.use similarity"] * cuts]
+        return f"without it: lightmem config set {', and '.join(others)}"
 
 
 def _named(model: str) -> str:

@@ -20,8 +20,8 @@ from lightmem_cli.store.history.work import Stage
 
 JOBS_AT_ONCE = 1024  # of each stage
 
-# What one odd session can make a segmenter raise; the others go on.
-_ONE_SESSION_FAILED = (ValueError, ArithmeticError, LookupError, RecursionError)
+# What one odd session can make a segmenter, a compressor or a model of theirs raise; the others go on.
+_ONE_SESSION_FAILED = (ValueError, ArithmeticError, LookupError, RuntimeError)  # torch's memory runs out as the last
 _STAGES: tuple[Stage, ...] = ("segment", "close")
 _LONGEST_SILENCE = 1e9  # minutes, some 2,000 years: a timedelta holds no more than a thousand times that
 
@@ -104,7 +104,9 @@ def cut_topics(memory: Memory, *, run: int) -> Iterator[list[Topic]]:
     """
     history = memory.history
     if memory.settings.segment.use == "none":
-        _strike_off_all(history)
+        if _asked(history):
+            memory.sensory.tell_that_nothing_is_shortened()
+            _strike_off_all(history)
         return
     while True:
         left: dict[_Place, list[_Job]] = {}
@@ -136,8 +138,6 @@ def _asked(history: History) -> bool:
 
 
 def _strike_off_all(history: History) -> None:
-    if not _asked(history):
-        return
     with history.transaction():
         for stage in _STAGES:
             while items := history.work.claim(stage, limit=JOBS_AT_ONCE):
@@ -163,8 +163,11 @@ def _session(memory: Memory, place: _Place, jobs: list[_Job], *, segmenter: Segm
     history = memory.history
     if _waits(memory, place):
         return _Session(jobs, waits=True)
-    turns = history.messages.next_position(*place) - history.segments.open_from(*place)
-    if not _of("close", jobs) and hardly_grown(turns, before=memory.looked_at.get(place, 0)):
+    begins = history.segments.open_from(*place)
+    turns = history.messages.next_position(*place) - begins
+    looked_from, before = memory.looked_at.get(place, (begins, 0))
+    # Where another process has cut here since, what was looked at was another topic.
+    if not _of("close", jobs) and looked_from == begins and hardly_grown(turns, before=before):
         return _Session(jobs)
     return _Session(jobs, tail=_tail(memory, place, segmenter=segmenter))
 
@@ -275,7 +278,8 @@ def _write(
         history.compressed.keep(one.shortened, made_by=one.made_by)
         made.append(Topic(segment, len(one.said)))
     _strike_off(history, [*jobs, *(("segment", one.id) for one in tail.said), *(("close", id) for id in tail.ending)])
-    memory.looked_at[place] = len(tail.said) - sum(topic.messages for topic in made)
+    left = len(tail.said) - sum(topic.messages for topic in made)
+    memory.looked_at[place] = history.segments.open_from(*place), left
     return made
 
 

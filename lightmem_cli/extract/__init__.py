@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, assert_never
 
 from lightmem_cli.protocols import Extractor
+from lightmem_cli.records import Roles
 
 Use: TypeAlias = Literal["rules"]
-Roles: TypeAlias = Literal["user", "assistant", "both"]
 
 
 def open_extractor(use: Use, *, roles: Roles = "user", threshold: float | None = None) -> Extractor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
 
 from lightmem_cli.language.information import rarest
 from lightmem_cli.language.names import entities
 from lightmem_cli.language.statements import Statement, statements
 from lightmem_cli.language.times import find_times
-from lightmem_cli.records import Entry, Kind, Message, Role, entry_id
+from lightmem_cli.records import Entry, Kind, Message, Roles, entry_id
 
 # 1.8 facts a turn on LoCoMo's conv-41. Of its model-written observations .88 have a fact of their own turn at cosine .6
 # and .74 at .7 (with nothing left out, at 2.9 a turn, .92 and .76).
@@ -24,25 +23,14 @@ _LONGEST = 600  # characters: what is longer is pasted code or a table, and is f
 class RuleExtractor:
     """Takes the statements of `roles` whose information reaches `threshold`; questions are none.
 
-    "user" takes users and whoever has a name. A message's facts depend on that message alone.
+    A message's facts depend on that message alone.
     """
 
-    roles: Literal["user", "assistant", "both"] = "user"
+    roles: Roles = "user"
     threshold: float = THRESHOLD
 
     def extract(self, messages: Sequence[Message]) -> list[Entry]:
-        return [fact for message in messages if self._takes(message) for fact in self._facts(message)]
-
-    def _takes(self, message: Message) -> bool:
-        match self.roles:
-            case "user":
-                return message.role is Role.USER or (message.speaker is not None and message.role is Role.ASSISTANT)
-            case "assistant":
-                return message.role is Role.ASSISTANT
-            case "both":
-                return message.role in {Role.USER, Role.ASSISTANT}
-            case _:
-                assert_never(self.roles)
+        return [fact for message in messages if message.is_of(self.roles) for fact in self._facts(message)]
 
     def _facts(self, message: Message) -> Iterator[Entry]:
         seen: set[str] = set()

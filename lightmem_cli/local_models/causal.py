@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models.device import choose_device
 from lightmem_cli.local_models.folders import model_folder
+from lightmem_cli.local_models.token_weights import not_finite
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Progress
@@ -146,6 +147,9 @@ def _load_model(folder: Path, device: str) -> Any:
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise MissingPart(f"the weights in {folder} lack {missing[0]} ({len(missing)} in all)", hint=WITHOUT)
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise not_finite(name, folder, anew=WITHOUT)
     return model.to(device).eval()
 
 

@@ -28,20 +28,28 @@ _RECIPE: Final = 1  # raise it when token_graph.py or bert_graph.py change in a 
 class OnnxTokenModel:
     """One session on all processors, made when first needed; what a window becomes does not depend on their number."""
 
-    def __init__(self, folder: Path, *, name: str, shape: Shape, progress: Progress) -> None:
+    def __init__(self, folder: Path, *, name: str, shape: Shape, progress: Progress, without: str = WITHOUT) -> None:
         self._folder = folder
         self._name = name
         self._shape = shape
         self._progress = progress
-        self._anew = fetched_anew(name, without=WITHOUT)
-        self._files = weight_files(folder, anew=self._anew)
+        self._without = without
+        self._anew = fetched_anew(name, without=without)
+        self._files = weight_files(folder, anew=self._anew, without=without)
 
     def run(self, ids: Sequence[int], *, attention: bool) -> tuple[Vectors, Vectors | None]:
-        """The probability of each token of a window to be kept, and how much each attends to each, if wanted."""
+        """The probability of each token of a window to be kept, and how much each attends to each, if wanted.
+
+        Raises RuntimeError, as torch does, where onnxruntime fails, perhaps for want of memory.
+        """
         import numpy as np
 
         window = {"ids": np.array([ids], np.int64), "attentive": np.array(attention)}
-        keep, attends = self._session.run(["keep", "attention"], window)
+        session = self._session
+        try:
+            keep, attends = session.run(["keep", "attention"], window)
+        except _failures() as error:
+            raise RuntimeError(f"onnxruntime: {error}") from error
         return keep, attends if attention else None
 
     @cached_property
@@ -76,9 +84,16 @@ class OnnxTokenModel:
     def _make(self, begin: Callable[[], None]) -> tuple[bytes, ...]:
         from lightmem_cli.local_models.token_graph import write_token_graph
 
-        encoder, classifier = open_weights(self._files, shape=self._shape, anew=self._anew)
+        encoder, classifier = open_weights(self._files, shape=self._shape, anew=self._anew, without=self._without)
         begin()
         return (write_token_graph(encoder, classifier, shape=self._shape, precision="int8"),)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises when it runs a graph; its own exceptions have no common class but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as raised
+
+    return raised.EPFail, raised.EngineError, raised.Fail, raised.InvalidArgument, raised.RuntimeException
 
 
 def _file_sha256(path: Path) -> str:

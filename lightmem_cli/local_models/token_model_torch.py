@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models.folders import fetched_anew
 from lightmem_cli.local_models.token_shape import WITHOUT, Shape, attentive_layers
+from lightmem_cli.local_models.token_weights import not_finite
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Vectors
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class TorchTokenModel:
     """transformers' own model; attention is written out ("eager"), since the fused kind keeps no probabilities."""
 
-    def __init__(self, folder: Path, *, name: str, shape: Shape, device: str) -> None:
-        self._model = _load(folder, device, anew=fetched_anew(name, without=WITHOUT))
+    def __init__(self, folder: Path, *, name: str, shape: Shape, device: str, without: str = WITHOUT) -> None:
+        self._model = _load(folder, device, anew=fetched_anew(name, without=without))
         self._layers = attentive_layers(shape.layers)
         self._device = device
 
@@ -65,4 +66,7 @@ def _load(folder: Path, device: str, *, anew: str) -> Any:
     for name, *shapes in sorted(found["mismatched_keys"]):
         there, wanted = (tuple(shape) for shape in shapes)
         raise MissingPart(f"in the weights of {folder}, {name} has the shape {there}, not {wanted}", hint=anew)
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise not_finite(name, folder, anew=anew)
     return model.to(device).eval()

@@ -36,37 +36,46 @@ class TokenModel(Protocol):
 
 
 def open_token_pass(
-    model: str, *, device: str, precision: Precision, progress: Progress, exact: bool = False
+    model: str,
+    *,
+    device: str,
+    precision: Precision,
+    progress: Progress,
+    exact: bool = False,
+    without: str = WITHOUT,
 ) -> TokenReader:
     """Open a token-classification model of BERT's or XLM-RoBERTa's kind by Hub name or folder.
 
     With `exact` windows have the edges, and texts the special tokens, that the llmlingua package gives them.
+    `without` says how to do without the model, for whom it is not right.
 
     Raises:
         MissingPart: it is not on this machine, or is not such a model.
     """
     from lightmem_cli.local_models.token_pieces import Splitter
 
-    folder = model_folder(model, without=WITHOUT)
-    shape = read_shape(folder)
-    splitter = Splitter(folder, shape=shape, exact=exact)
-    classifier = _open_model(model, folder, shape=shape, device=device, precision=precision, progress=progress)
+    folder = model_folder(model, without=without)
+    shape = read_shape(folder, without=without)
+    splitter = Splitter(folder, shape=shape, exact=exact, without=without)
+    classifier = _open_model(
+        model, folder, shape=shape, device=device, precision=precision, progress=progress, without=without
+    )
     return TokenPass(classifier, splitter=splitter, window=shape.window)
 
 
 def _open_model(
-    name: str, folder: Path, *, shape: Shape, device: str, precision: Precision, progress: Progress
+    name: str, folder: Path, *, shape: Shape, device: str, precision: Precision, progress: Progress, without: str
 ) -> TokenModel:
     """In int8 on the processor by onnxruntime, else by torch in float32."""
     where = "cpu" if precision == "int8" and not maybe_accelerated(device) else choose_device(device)
     if precision == "int8" and where.startswith("cpu"):
         from lightmem_cli.local_models.token_model_onnx import OnnxTokenModel
 
-        return OnnxTokenModel(folder, name=name, shape=shape, progress=progress)
+        return OnnxTokenModel(folder, name=name, shape=shape, progress=progress, without=without)
     from lightmem_cli.local_models.token_model_torch import TorchTokenModel
 
     progress(f"loading {name} on {where} …")
-    return TorchTokenModel(folder, name=name, shape=shape, device=where)
+    return TorchTokenModel(folder, name=name, shape=shape, device=where, without=without)
 
 
 class _Window(NamedTuple):

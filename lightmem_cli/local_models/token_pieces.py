@@ -15,8 +15,10 @@ from lightmem_cli.protocols import Pieces
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_REMEMBERED: Final = 128  # texts: those of some windows, which are split to fill a window and again to read it
-_LONG: Final = 20_000  # characters: a text from here on is not remembered
+# Texts are split to fill a window, again to read it, and again to shorten it: so many are remembered, of so many
+# characters in all, some 50 MB of tokens. A longer text is not.
+_REMEMBERED: Final = 256
+_MOST_CHARACTERS: Final = 1_000_000
 _EDGES: Final[dict[Family, tuple[str, str]]] = {"bert": ("[CLS]", "[SEP]"), "xlm-roberta": ("<s>", "</s>")}
 _SENTENCE_ENDS: Final = frozenset(".!?。！？\n")
 
@@ -29,16 +31,19 @@ class Splitter:
     in a text are special, and the edges of an XLM-R window are unknown words, because it looks for BERT's.
     """
 
-    def __init__(self, folder: Path, *, shape: Shape, exact: bool) -> None:
+    def __init__(self, folder: Path, *, shape: Shape, exact: bool, without: str = WITHOUT) -> None:
+        """`without` says how to do without the model, where its tokenizer is not right."""
+        self._without = without
         self._family: Final = shape.family
-        self._tokenizer = _open(folder)
+        self._tokenizer = _open(folder, without=without)
         self._tokenizer.encode_special_tokens = not exact
         self._edges = self._special_edges(folder, exact=exact)
         self._begin: dict[int, bool] = {}
         self._known: OrderedDict[str, Pieces] = OrderedDict()
+        self._characters = 0  # of those
         if self._tokenizer.get_vocab_size() > shape.vocabulary:
             sizes = f"{self._tokenizer.get_vocab_size()} tokens, its weights {shape.vocabulary}"
-            raise MissingPart(f"the tokenizer of {folder} has {sizes}", hint=WITHOUT)
+            raise MissingPart(f"the tokenizer of {folder} has {sizes}", hint=without)
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -54,10 +59,12 @@ class Splitter:
         ids = tuple(encoding.ids)
         begins = tuple(n == 0 or self._begins(piece) for n, piece in enumerate(ids))
         pieces = Pieces(ids, _disjoint(encoding.offsets), begins)
-        if len(text) < _LONG:
+        if len(text) <= _MOST_CHARACTERS:
             self._known[text] = pieces
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            self._characters += len(text)
+            while len(self._known) > _REMEMBERED or self._characters > _MOST_CHARACTERS:
+                oldest, _ = self._known.popitem(last=False)
+                self._characters -= len(oldest)
         return pieces
 
     def ends_sentence(self, piece: int) -> bool:
@@ -84,11 +91,11 @@ class Splitter:
         found = [self._tokenizer.token_to_id(name) for name in names]
         before, behind = (unknown if edge is None else edge for edge in found)
         if before is None or behind is None:
-            raise MissingPart(f"the tokenizer of {folder} has no {' and '.join(names)}", hint=WITHOUT)
+            raise MissingPart(f"the tokenizer of {folder} has no {' and '.join(names)}", hint=self._without)
         return before, behind
 
 
-def _open(folder: Path) -> Tokenizer:
+def _open(folder: Path, *, without: str) -> Tokenizer:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
@@ -96,12 +103,12 @@ def _open(folder: Path) -> Tokenizer:
         convert = (
             f"from transformers import AutoTokenizer as A; A.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
-        hint = f'python -c "{convert}"    ({WITHOUT})'
+        hint = f'python -c "{convert}"    ({without})'
         raise MissingPart(f"{folder} has no fast tokenizer: there is no tokenizer.json", hint=hint)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing narrower
-        raise MissingPart(f"cannot read {path}: {error}", hint=WITHOUT) from error
+        raise MissingPart(f"cannot read {path}: {error}", hint=without) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

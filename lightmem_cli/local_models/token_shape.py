@@ -37,14 +37,14 @@ class Shape:
         return min(_MOST, self.positions - self.first_position)
 
 
-def read_shape(folder: Path) -> Shape:
-    """The shape of the model in `folder`.
+def read_shape(folder: Path, *, without: str = WITHOUT) -> Shape:
+    """The shape of the model in `folder`. `without` says how to do without it, where it is not right.
 
     Raises:
         MissingPart: it is no token classifier with two labels of BERT's or XLM-RoBERTa's kind.
     """
-    config = _config(folder)
-    family = _family(config, folder)
+    config = _config(folder, without=without)
+    family = _family(config, folder, without=without)
     try:
         shape = Shape(
             family=family,
@@ -60,27 +60,27 @@ def read_shape(folder: Path) -> Shape:
             activation=str(config.get("hidden_act", "gelu")),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise MissingPart(f"{folder / 'config.json'} does not give the model's sizes: {error}", hint=WITHOUT) from error
+        raise MissingPart(f"{folder / 'config.json'} does not give the model's sizes: {error}", hint=without) from error
     sizes = (shape.layers, shape.heads, shape.width, shape.inner, shape.vocabulary, shape.types, shape.window - 2)
     if min(sizes) < 1 or shape.width % shape.heads:
-        raise MissingPart(f"{folder / 'config.json'} gives sizes that no model can have", hint=WITHOUT)
+        raise MissingPart(f"{folder / 'config.json'} gives sizes that no model can have", hint=without)
     return shape
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path, *, without: str) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise MissingPart(f"{folder} holds no model: it has no config.json", hint=WITHOUT) from None
+        raise MissingPart(f"{folder} holds no model: it has no config.json", hint=without) from None
     except (OSError, ValueError) as error:
-        raise MissingPart(f"cannot read {path}: {error}", hint=WITHOUT) from error
+        raise MissingPart(f"cannot read {path}: {error}", hint=without) from error
     if not isinstance(config, dict):
-        raise MissingPart(f"cannot read {path}: it is not an object", hint=WITHOUT)
+        raise MissingPart(f"cannot read {path}: it is not an object", hint=without)
     return config
 
 
-def _family(config: dict[str, Any], folder: Path) -> Family:
+def _family(config: dict[str, Any], folder: Path, *, without: str) -> Family:
     kind = config.get("model_type")
     architectures = config.get("architectures")
     named = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else ""
@@ -88,17 +88,17 @@ def _family(config: dict[str, Any], folder: Path) -> Family:
     count = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
     wanted = "a token classifier with 2 labels"
     if not named.endswith("ForTokenClassification"):
-        raise MissingPart(f"{folder} holds {named or f'a {kind} model'}, not {wanted}", hint=WITHOUT)
+        raise MissingPart(f"{folder} holds {named or f'a {kind} model'}, not {wanted}", hint=without)
     if count != 2:
-        raise MissingPart(f"{folder} holds a {named} with {count} labels, not {wanted}", hint=WITHOUT)
+        raise MissingPart(f"{folder} holds a {named} with {count} labels, not {wanted}", hint=without)
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise MissingPart(f"{folder} holds a model with relative positions, which are not supported", hint=WITHOUT)
+        raise MissingPart(f"{folder} holds a model with relative positions, which are not supported", hint=without)
     if kind == "bert":
         return "bert"
     if kind == "xlm-roberta":
         return "xlm-roberta"
     wanted = "one of BERT's or XLM-RoBERTa's kind"
-    raise MissingPart(f"{folder} holds a {kind} model ({named}), not {wanted}", hint=WITHOUT)
+    raise MissingPart(f"{folder} holds a {kind} model ({named}), not {wanted}", hint=without)
 
 
 def attentive_layers(layers: int) -> int:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 _ENCODERS: Final[dict[Family, str]] = {"bert": "bert.", "xlm-roberta": "roberta."}
 _CLASSIFIER: Final = "classifier."
-_WITH_TORCH: Final = f"lightmem config set compress.precision fp32    ({WITHOUT})"
 
 
-def weight_files(folder: Path, *, anew: str = WITHOUT) -> list[Path]:
-    """The safetensors files of the model in `folder`, one or many. `anew` is the hint where they are not right.
+def weight_files(folder: Path, *, anew: str = WITHOUT, without: str = WITHOUT) -> list[Path]:
+    """The safetensors files of the model in `folder`, one or many.
+
+    `anew` is the hint where they are not right, `without` says how to do without the model.
 
     Raises:
         MissingPart: there are none, or not all.
@@ -40,22 +41,32 @@ def weight_files(folder: Path, *, anew: str = WITHOUT) -> list[Path]:
             raise MissingPart(f"{folder} has no {lost[0]}, which holds part of the weights", hint=anew)
         return files
     if (folder / "pytorch_model.bin").is_file():
-        raise MissingPart(f"int8 is made from model.safetensors, and {folder} has only a .bin", hint=_WITH_TORCH)
+        raise MissingPart(
+            f"int8 is made from model.safetensors, and {folder} has only a .bin", hint=_with_torch(without)
+        )
     raise MissingPart(f"{folder} has no weights: there is no model.safetensors", hint=anew)
 
 
 class Tensors(Mapping[str, "NDArray[np.float32]"]):
-    """The tensors whose names begin with `prefix`, by the rest of their name, in float32, read when asked for."""
+    """The tensors whose names begin with `prefix`, by the rest of their name, in float32, read when asked for.
 
-    def __init__(self, places: dict[str, Any], prefix: str) -> None:
+    Raises MissingPart, with the hint `anew`, for one that holds what is no number, or too large for float32.
+    """
+
+    def __init__(self, places: dict[str, Any], prefix: str, *, folder: Path, anew: str) -> None:
         self._places = places
         self._prefix = prefix
+        self._folder = folder
+        self._anew = anew
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         import numpy as np
 
         full = self._prefix + name
-        array: NDArray[np.float32] = self._places[full].get_tensor(full).astype(np.float32, copy=False)
+        with np.errstate(all="ignore"):
+            array: NDArray[np.float32] = self._places[full].get_tensor(full).astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            raise not_finite(full, self._folder, anew=self._anew)
         return array
 
     def __iter__(self) -> Iterator[str]:
@@ -65,8 +76,11 @@ class Tensors(Mapping[str, "NDArray[np.float32]"]):
         return sum(1 for _ in self)
 
 
-def open_weights(files: list[Path], *, shape: Shape, anew: str = WITHOUT) -> tuple[Tensors, Tensors]:
-    """The encoder's tensors and the classifier's, each of the shape that `shape` says. `anew` as in `weight_files`.
+def open_weights(
+    files: list[Path], *, shape: Shape, anew: str = WITHOUT, without: str = WITHOUT
+) -> tuple[Tensors, Tensors]:
+    """The encoder's tensors and the classifier's, each of the shape that `shape` says. `anew`, `without`: as in
+    `weight_files`.
 
     Raises:
         MissingPart: a file is broken, a tensor is not there or has another shape, or int8 is not made of such a model.
@@ -74,7 +88,7 @@ def open_weights(files: list[Path], *, shape: Shape, anew: str = WITHOUT) -> tup
     from safetensors import SafetensorError, safe_open
 
     if shape.activation != "gelu":
-        raise MissingPart(f"int8 is made of models with gelu, not with {shape.activation}", hint=_WITH_TORCH)
+        raise MissingPart(f"int8 is made of models with gelu, not with {shape.activation}", hint=_with_torch(without))
     places: dict[str, Any] = {}
     for file in files:
         try:
@@ -90,8 +104,19 @@ def open_weights(files: list[Path], *, shape: Shape, anew: str = WITHOUT) -> tup
             found = f"has the shape {tuple(part.get_shape())}, not {wanted}"
             raise MissingPart(f"in the weights of {files[0].parent}, {name} {found}", hint=anew)
         if part.get_dtype() not in ("F32", "F16", "F64"):
-            raise MissingPart(f"int8 is not made of weights kept as {part.get_dtype()}", hint=_WITH_TORCH)
-    return Tensors(places, _ENCODERS[shape.family]), Tensors(places, _CLASSIFIER)
+            raise MissingPart(f"int8 is not made of weights kept as {part.get_dtype()}", hint=_with_torch(without))
+    prefixes = (_ENCODERS[shape.family], _CLASSIFIER)
+    encoder, classifier = (Tensors(places, prefix, folder=files[0].parent, anew=anew) for prefix in prefixes)
+    return encoder, classifier
+
+
+def _with_torch(without: str) -> str:
+    return f"lightmem config set compress.precision fp32    ({without})"
+
+
+def not_finite(name: str, folder: Path, *, anew: str) -> MissingPart:
+    """What is wrong with weights whose tensor `name` is damaged; `anew` is the hint."""
+    return MissingPart(f"the weights in {folder} are damaged: {name} holds what is no finite number", hint=anew)
 
 
 def _expected(shape: Shape) -> dict[str, tuple[int, ...]]:

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lightmem_cli.records import Roles
+
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
 
 Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
@@ -67,7 +69,7 @@ class Compress(Table):
     rate: Annotated[float, Field(gt=0, le=1)] = 0.6  # the fraction of tokens that is kept
     minimum: Annotated[int, Field(ge=0)] = 8  # of each message at least so many tokens are kept
     keep: Annotated[list[Keep], BeforeValidator(_listed)] = list(get_args(Keep))  # what always stays
-    roles: Literal["user", "assistant", "both"] = "both"  # whose messages are shortened
+    roles: Roles = "both"  # whose messages are shortened
     surprise: Literal["average", "first"] = "average"  # entropy with a model: what a word's tokens come to
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["int8", "fp32"] = "int8"  # of LLMLingua-2's models on a cpu: int8 through onnxruntime
@@ -84,7 +86,7 @@ class Segment(Table):
 
 class Extract(Table):
     use: Literal["rules"] = "rules"
-    roles: Literal["user", "assistant", "both"] = "user"  # whose messages become facts; all are indexed as turns
+    roles: Roles = "user"  # whose messages become facts; all are indexed as turns
     threshold: Share = 0.2  # how much a sentence must say to become a fact
 
 

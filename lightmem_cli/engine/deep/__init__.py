@@ -12,8 +12,17 @@ from contextlib import ExitStack
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import derived, seen
 from lightmem_cli.engine.deep.mending import RESTORE, Mending, examine
-from lightmem_cli.engine.deep.tables import ENTRIES, MESSAGES, READABLE, TOPICS, TURNS, WORK
-from lightmem_cli.engine.doctor import Finding, check_embedder, check_processes, check_work, made_anew
+from lightmem_cli.engine.deep.tables import ENTRIES, MESSAGES, READABLE, SHORTENED, TOPICS, TURNS, WORK
+from lightmem_cli.engine.doctor import (
+    Finding,
+    check_embedder,
+    check_processes,
+    check_sensory,
+    check_work,
+    made_anew,
+)
+from lightmem_cli.engine.shorten import not_shortened, shorten_rest
+from lightmem_cli.errors import MissingPart
 
 
 def rows_of(memory: Memory) -> int:
@@ -49,6 +58,7 @@ def _check_history(mending: Mending, *, step: Callable[[int], None]) -> list[Fin
     findings = [*check_work(mending.memory), check_processes(mending.memory), _check_purge(mending)]
     for group in (MESSAGES, TURNS, ENTRIES, TOPICS, WORK):
         findings += examine(mending, group)
+    findings += _check_shortened(mending)
     step(sum(sum(its.values()) for its in mending.history.counts.entries().values()))
     return [*findings, _runs(mending)]
 
@@ -59,7 +69,7 @@ def _check_derived(mending: Mending, broken: dict[str, str], *, step: Callable[[
     broken = dict.fromkeys(made_anew(memory), "it was missing") | broken
     findings = seen.check_vectors(mending)
     embedder = check_embedder(memory)
-    findings.append(embedder)
+    findings += [embedder, *check_sensory(memory)]
     seen.ask_again(mending)
     if embedder.well:
         if mending.begun:
@@ -85,6 +95,31 @@ def _check_file(mending: Mending) -> Finding:
     if left:
         return Finding("history", False, left[0], RESTORE)
     return Finding("history", True, f"{problems[0]}: its indexes were made again", mended=True)
+
+
+def _check_shortened(mending: Mending) -> list[Finding]:
+    """Whether the shortened texts are made of their messages; those that are not are made again.
+
+    That others have none is no damage: their words were replaced since, or nothing shortened when their topic ended.
+    """
+    memory, name = mending.memory, SHORTENED.name
+    findings = examine(mending, SHORTENED)
+    dropped = any(finding.mended for finding in findings)
+    lost = not_shortened(memory)
+    if lost == 0:
+        return findings
+    if not dropped:
+        plural = "message of an ended topic has" if lost == 1 else "messages of ended topics have"
+        told = Finding(name, True, f"{lost:,} {plural} none", "lightmem segment")
+        return [*(finding for finding in findings if not finding.well), told]
+    try:
+        made = sum(shorten_rest(memory))  # what was dropped is mended in a run, and so is this
+    except MissingPart as missing:
+        return [*findings, Finding(name, False, missing.message, missing.hint, missing.exit_code)]
+    left = not_shortened(memory)
+    if left:
+        return [*findings, Finding(name, False, f"{left:,} cannot be made again", "lightmem segment")]
+    return [*findings, Finding(name, True, f"{made:,} made again", mended=True)]
 
 
 def _check_purge(mending: Mending) -> Finding:

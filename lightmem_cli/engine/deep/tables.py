@@ -120,6 +120,13 @@ TOPICS = Group(
     lambda memory: f"{memory.history.counts.segments():,}, laid end to end",
     [
         Check("sessions with topics that do not lie end to end", Checks.untiled, repairs.topics, made="cut again"),
+    ],
+)
+
+SHORTENED = Group(
+    "shortened texts",
+    lambda memory: f"{memory.history.counts.compressed()[0]:,}, each made of its message",
+    [
         Check(
             "shortened texts that are not made of their messages",
             lambda checks: checks.compressed.unlike_messages(),

@@ -14,7 +14,7 @@ from lightmem_cli.transcript import Item
 
 
 @dataclass(frozen=True, slots=True)
-class Shortened:
+class ShortRow:
     """A row of a transcript with what a language model would be sent of its content."""
 
     row: Row
@@ -23,7 +23,7 @@ class Shortened:
 
 def compress_only(
     transcripts: Iterable[Iterable[Sequence[Item]]], settings: Settings, *, notice: Progress, exact: bool = False
-) -> Iterator[Shortened]:
+) -> Iterator[ShortRow]:
     """The rows of transcripts, in order, each as soon as what is shortened together with it is full.
 
     What is shortened together also ends where the conversation or session changes from one row to the next, and where a
@@ -61,7 +61,7 @@ class _Window:
         self._place: Place | None = None
         self._waiting: list[Read] = []
 
-    def take(self, batch: Sequence[Read]) -> Iterator[Shortened]:
+    def take(self, batch: Sequence[Read]) -> Iterator[ShortRow]:
         """Take in more rows; those that are now known to be shortened together."""
         for place, rows in by_place(batch):
             if place != self._place:
@@ -71,7 +71,7 @@ class _Window:
             while count := self._filled():
                 yield from self._shorten(count)
 
-    def end(self) -> Iterator[Shortened]:
+    def end(self) -> Iterator[ShortRow]:
         """All rows that still wait."""
         while self._waiting:
             yield from self._shorten(self._filled() or len(self._waiting))
@@ -79,8 +79,8 @@ class _Window:
     def _filled(self) -> int:
         return self._compressor.filled([message for _, message in self._waiting])
 
-    def _shorten(self, count: int) -> Iterator[Shortened]:
+    def _shorten(self, count: int) -> Iterator[ShortRow]:
         its, self._waiting = self._waiting[:count], self._waiting[count:]
         shortened = self._compressor.compress([message for _, message in its])
         for (row, _), compressed in zip(its, shortened, strict=True):
-            yield Shortened(row, compressed)
+            yield ShortRow(row, compressed)

@@ -7,8 +7,16 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lightmem_cli.records import Compressed
+from lightmem_cli.records import Compressed, Message
 from lightmem_cli.store.history.faults import Fault
+from lightmem_cli.store.history.messages import COLUMNS, message_from
+
+# The messages m of each ended topic s.
+_IN_TOPICS = (
+    "segments s JOIN messages f ON f.id = s.first JOIN messages l ON l.id = s.last"
+    " JOIN messages m ON m.conversation = s.conversation AND m.session = s.session"
+    " AND m.position BETWEEN f.position AND l.position"
+)
 
 
 class Shortened(NamedTuple):
@@ -51,6 +59,31 @@ class CompressedTexts:
     def drop(self, messages: Iterable[int]) -> None:
         """Drop the shortened texts of `messages`."""
         self._connection.executemany("DELETE FROM compressed WHERE message = ?", ((id,) for id in messages))
+
+    def missing(self, topic: int | None = None) -> dict[int, list[int]]:
+        """The messages of ended topics that have no shortened text, by history's integer for their topic, in order.
+
+        What is forgotten, purged or blank needs none. With `topic` only the messages of that one.
+        """
+        rows = self._connection.execute(
+            f"SELECT s.id, m.id, m.content FROM {_IN_TOPICS} LEFT JOIN entries e ON e.id = m.turn"
+            " WHERE s.id = coalesce(?, s.id) AND m.purged IS NULL AND coalesce(e.state, '') <> 'deleted'"
+            " AND NOT EXISTS (SELECT 1 FROM compressed c WHERE c.message = m.id) ORDER BY s.id, m.position",
+            (topic,),
+        )
+        found: dict[int, list[int]] = {}
+        for its, message, content in rows:
+            if content.strip():
+                found.setdefault(its, []).append(message)
+        return found
+
+    def messages_of(self, topic: int) -> dict[int, Message]:
+        """All messages of an ended topic by history's integers, in the order said; none where there is no such one."""
+        columns = ", ".join(f"m.{name}" for name in COLUMNS.split(", "))
+        rows = self._connection.execute(
+            f"SELECT m.id, {columns} FROM {_IN_TOPICS} WHERE s.id = ? ORDER BY m.position", (topic,)
+        )
+        return {id: message_from(tuple(row)) for id, *row in rows}
 
     def unlike_messages(self) -> list[Fault]:
         """Messages whose shortened text is not made of their own characters, in order, white space aside.
