@@ -215,8 +215,13 @@ def test_where_the_minimum_holds_all_the_text_is_as_it_was_said(text: str, rate:
 
 
 def test_a_heading_keeps_its_mark_where_nothing_needs_to_go() -> None:
-    text = "# The day\n\n- so , it went !"
-    assert short(text, rate=0.1) == Compressed(text, 1.0)
+    assert short("# Zugzwang xylophone wedding days", rate=0.6, minimum=4).kept < 1
+    for text in (
+        "# Zugzwang xylophone wedding day",
+        "# Zugzwang xylophone wedding days",
+        "- [ ] Zugzwang xylophone weddings",
+    ):
+        assert short(text, rate=0.6, minimum=8, keep=()) == Compressed(text, 1.0)
 
 
 def test_an_emoji_says_as_much_as_a_rare_word() -> None:

@@ -11,7 +11,7 @@ from lightmem_cli.compress.entropy import EntropyCompressor
 from lightmem_cli.compress.keep import kept_spans
 from lightmem_cli.records import Message, Role
 
-FOUND: list[tuple[Keep, str, list[str]]] = [
+FOUND: list[tuple[Keep, str, list[str] | str]] = [
     ("digits", "I paid $1,000.50 for 3 of 12 at 10:30, 50% off", ["$1,000.50", "3", "12", "10:30", "50%"]),
     ("digits", "我有3只猫", ["3"]),
     ("digits", "three of them", []),

@@ -77,6 +77,16 @@ def _with(
     return fuller, over
 
 
+def unless_only_marks_go(
+    text: str, words: Sequence[Word], stays: Sequence[bool], *, rate: float, minimum: int
+) -> list[bool]:
+    """`stays`; or all, where the minimum holds more than the rate would and nothing but marks would go."""
+    spared = minimum > rate * sum(word.tokens for word in words) and all(
+        stay or is_mark(text[word.begin : word.end]) for word, stay in zip(words, stays, strict=True)
+    )
+    return [spared or stay for stay in stays]
+
+
 def joined(text: str, words: Sequence[Word], stays: Sequence[bool]) -> str:
     """`text` with only those of its `words`, in order and apart from each other, that stay.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from unicodedata import category
 
 from lightmem_cli.compress.characters import is_mark, is_unlisted
-from lightmem_cli.compress.choose import Word, choose, joined, share
+from lightmem_cli.compress.choose import Word, choose, joined, share, unless_only_marks_go
 from lightmem_cli.compress.keep import kept_spans
 from lightmem_cli.compress.rarity import SENTENCE_ENDS, surprises
 from lightmem_cli.compress.tongue import Tongue
@@ -62,13 +62,12 @@ class EntropyCompressor:
         if _is_one_run(text, words):
             return Compressed(text, 1.0)
         stays = self._chosen(text, words)
+        stays = unless_only_marks_go(text, words, stays, rate=self._how.rate, minimum=self._how.minimum)
         return Compressed(joined(text, words, stays), share(words, stays))
 
     def _chosen(self, text: str, words: Sequence[Word]) -> list[bool]:
         """What stays, without marks that would hang on nothing, unless only those can fill the budget."""
         stays = choose(words, rate=self._how.rate, minimum=self._how.minimum)
-        if all(stays):
-            return stays
         loose: set[int] = set()
         for _ in range(_ROUNDS):
             more = _loose_marks(text, words, stays)

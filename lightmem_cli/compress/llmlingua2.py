@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from lightmem_cli.compress.choose import Word, choose, joined, share
+from lightmem_cli.compress.choose import Word, choose, joined, share, unless_only_marks_go
 from lightmem_cli.compress.exact import choose_exactly, groups_exactly, special_tokens
 from lightmem_cli.compress.keep import kept_spans
 from lightmem_cli.compress.token_words import as_words, groups_of, token_spans
@@ -102,7 +102,10 @@ class LLMLingua2Compressor:
         spans = token_spans(text, pieces)
         forced = kept_spans(text, keep=self._how.keep)
         words = as_words(groups_of(text, pieces, spans), spans, probabilities.tolist(), forced=forced)
-        return words, choose(words, rate=self._how.rate, minimum=self._how.minimum)
+        rate, minimum = self._how.rate, self._how.minimum
+        return words, unless_only_marks_go(
+            text, words, choose(words, rate=rate, minimum=minimum), rate=rate, minimum=minimum
+        )
 
     def _exactly(self, text: str, probabilities: Vectors) -> tuple[list[Word], list[bool]]:
         """As the package: what its model does not know is no word, and goes, unless there is nothing else."""
