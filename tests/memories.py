@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.ingest import HowToIngest, Ingested, ingest
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.profiles import open_profile
 from lightmem_cli.records import Filter, Kind
+from lightmem_cli.store.history import History
+from lightmem_cli.store.history.connection import transaction
 from lightmem_cli.transcript import read_transcript
 
 MEMORY_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None  # no law depends on the disk; an fsync there is free
@@ -119,3 +123,56 @@ def same_answers(found: Answers, expected: Answers) -> None:
     """Two histories of one conversation number its entries differently: sums in another order round differently."""
     for hits, others in zip(found, expected, strict=True):
         assert dict(hits) == pytest.approx(dict(others), abs=1e-6)
+
+
+def dies_before(step: int, do: Callable[[], object]) -> int:
+    """Do it, dying just before step number `step`: a commit, or an index's catching up; how many there were."""
+    catch_up = Indexes.catch_up
+    taken = _Taken(step)
+
+    @contextmanager
+    def mortal(self: History) -> Iterator[None]:
+        with transaction(self.connection, self.path):
+            yield
+            taken.take()
+
+    def mortal_catch_up(self: Indexes, **how: Any) -> None:
+        taken.take()
+        catch_up(self, **how)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(History, "transaction", mortal)
+        patch.setattr(Indexes, "catch_up", mortal_catch_up)
+        do()
+    return taken.steps
+
+
+def dies_after(step: int, do: Callable[[], object]) -> int:
+    """Do it, dying just after commit number `step`; how many there were."""
+    taken = _Taken(step)
+
+    @contextmanager
+    def mortal(self: History) -> Iterator[None]:
+        with transaction(self.connection, self.path):
+            yield
+        taken.take()
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(History, "transaction", mortal)
+        do()
+    return taken.steps
+
+
+class Killed(BaseException):
+    """As by kill -9: nothing catches it."""
+
+
+@dataclass
+class _Taken:
+    most: int
+    steps: int = 0
+
+    def take(self) -> None:
+        if self.steps >= self.most:
+            raise Killed
+        self.steps += 1

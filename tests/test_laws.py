@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from memories import (
     QUESTIONS,
     answers,
     answers_of,
+    dies_before,
     empty_home,
     kept,
     line,
@@ -38,7 +39,6 @@ from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.care import reindex
 from lightmem_cli.engine.doctor import doctor
-from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.ingest import HowToIngest, Ingested, ingest
 from lightmem_cli.engine.pending import embed_some, views, work_off
 from lightmem_cli.engine.recall import Query, Recall
@@ -47,7 +47,6 @@ from lightmem_cli.errors import InputError, SpaceMismatch
 from lightmem_cli.extract.rules import RuleExtractor
 from lightmem_cli.records import Filter, Kind, Space, State, row_text
 from lightmem_cli.store.history import History, work
-from lightmem_cli.store.history.connection import transaction
 from lightmem_cli.transcript import Item, read_transcript
 
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -119,51 +118,23 @@ def sample(count: int = 40) -> list[bytes]:
 # Law 1: journal first ----------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands for `kill -9`: nobody catches it."""
-
-
 def test_a_run_that_dies_at_any_step_is_made_good_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     rows = sample(12)
     with empty_home() as home:
-        steps = _die_at(monkeypatch, home, rows, step=sys.maxsize)
+        steps = _die_at(home, rows, step=sys.maxsize)
         whole, answered = kept(home), answers(home)
     assert steps > 8
     for step in range(steps):
         with empty_home() as home:
-            _die_at(monkeypatch, home, rows, step=step)
+            _die_at(home, rows, step=step)
             take(home, rows)
             assert kept(home) == whole, f"died at step {step} of {steps}"
             same_answers(answers(home), answered)
 
 
-def _die_at(monkeypatch: pytest.MonkeyPatch, home: Path, rows: Sequence[bytes], *, step: int) -> int:
-    """Ingest `rows`, dying just before step number `step`: a commit, or an index's catching up; how many there were."""
-    taken = 0
-    catch_up = Indexes.catch_up
-
-    def take_step() -> None:
-        nonlocal taken
-        if taken >= step:
-            raise Killed
-        taken += 1
-
-    @contextmanager
-    def mortal(self: History) -> Iterator[None]:
-        with transaction(self.connection, self.path):
-            yield
-            take_step()
-
-    def mortal_catch_up(self: Indexes, **how: Any) -> None:
-        take_step()
-        catch_up(self, **how)
-
-    with monkeypatch.context() as patch, suppress(Killed):
-        patch.setattr(History, "transaction", mortal)
-        patch.setattr(Indexes, "catch_up", mortal_catch_up)
-        take(home, rows)
-    return taken
+def _die_at(home: Path, rows: Sequence[bytes], *, step: int) -> int:
+    return dies_before(step, lambda: take(home, rows))
 
 
 def test_kill_9_during_ingest_then_again_gives_the_same_state(tmp_path: Path, lightmem_data: Path) -> None:

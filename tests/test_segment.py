@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memories import empty_home, kept, line, opened, take, take_into
+from memories import dies_after, empty_home, kept, line, opened, take, take_into
 
 import lightmem_cli.engine.sensory
 import lightmem_cli.segment
@@ -30,8 +30,7 @@ from lightmem_cli.protocols import Gap, Segmenter, Spoken
 from lightmem_cli.records import Message, Role, Segment
 from lightmem_cli.segment import OpenTopic, cut_session, unit_means
 from lightmem_cli.segment.similarity import SimilaritySegmenter
-from lightmem_cli.store.history import History, work
-from lightmem_cli.store.history.connection import transaction
+from lightmem_cli.store.history import work
 from lightmem_cli.transcript import read_transcript
 
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -272,10 +271,6 @@ def test_one_turn_of_a_real_talk_at_a_time(
             assert len(found) > len({one.session for one in found}) + 3, "nothing within a session was cut"
 
 
-class Killed(BaseException):
-    """Stands for `kill -9`: nobody catches it."""
-
-
 def test_a_run_that_dies_at_any_step_leaves_the_topics_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     rows = [line(id=f"m{n}", session=f"s{n % 9 // 6}", content=SAID[n // 3 % 7]) for n in range(24)]
@@ -293,22 +288,7 @@ def test_a_run_that_dies_at_any_step_leaves_the_topics_to_the_next(monkeypatch: 
 
 
 def _die_at(home: Path, rows: Sequence[bytes], *, step: int) -> int:
-    """Ingest `rows`, dying just after commit number `step`; how many there were."""
-    taken = 0
-
-    @contextmanager
-    def mortal(self: History) -> Iterator[None]:
-        nonlocal taken
-        with transaction(self.connection, self.path):
-            yield
-        if taken >= step:
-            raise Killed
-        taken += 1
-
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        patch.setattr(History, "transaction", mortal)
-        take(home, rows)
-    return taken
+    return dies_after(step, lambda: take(home, rows))
 
 
 # What ends a topic --------------------------------------------------------------------------------------------------

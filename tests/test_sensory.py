@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from changes import called
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memories import empty_home, kept, kept_by, line, opened, take, take_into
+from memories import dies_after, empty_home, kept, kept_by, line, opened, take, take_into
 from process import lightmem
 from test_segment import SAID, TWO, Neighbours, cutting_with, talks, topics
 
@@ -26,9 +26,8 @@ from lightmem_cli.engine.topics import ask_to_close_all
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.protocols import Compressor, Gap, Spoken
 from lightmem_cli.records import Compressed, Entry, Kind, Message, MessageKey
-from lightmem_cli.store.history import History, work
+from lightmem_cli.store.history import work
 from lightmem_cli.store.history.compressed import Shortened
-from lightmem_cli.store.history.connection import transaction
 
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 CALLED = {"LIGHTMEM_COMPRESS__USE": "entropy"}  # which, in this process, is what `shortening_with` says
@@ -299,10 +298,6 @@ def test_too_few_texts_are_not_taken_for_those_of_other_messages() -> None:
             assert memory.history.work.quarantined()
 
 
-class Killed(BaseException):
-    """Stands for `kill -9`: nobody catches it."""
-
-
 def test_a_run_that_dies_at_any_step_leaves_the_shortening_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     rows = [line(id=f"m{n}", session=f"s{n % 9 // 6}", content=SAID[n // 3 % 7]) for n in range(24)]
@@ -319,22 +314,7 @@ def test_a_run_that_dies_at_any_step_leaves_the_shortening_to_the_next(monkeypat
 
 
 def _die_at(home: Path, rows: Sequence[bytes], *, step: int) -> int:
-    """Ingest `rows`, dying just after commit number `step`; how many there were."""
-    taken = 0
-
-    @contextmanager
-    def mortal(self: History) -> Iterator[None]:
-        nonlocal taken
-        with transaction(self.connection, self.path):
-            yield
-        if taken >= step:
-            raise Killed
-        taken += 1
-
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        patch.setattr(History, "transaction", mortal)
-        take(home, rows)
-    return taken
+    return dies_after(step, lambda: take(home, rows))
 
 
 def missing(messages: Sequence[Message]) -> None:

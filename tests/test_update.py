@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memories import empty_home, kept, kept_by, line, opened, take, take_into
+from memories import Killed, dies_before, empty_home, kept, kept_by, line, opened, take, take_into
 from process import lightmem
 
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory, consolidate
 from lightmem_cli.engine.consolidate import Consolidated, apply_plan, propose
 from lightmem_cli.engine.consolidate import pairs as candidates
-from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.pending import work_first, work_off
 from lightmem_cli.engine.recall import Query, Recall
@@ -32,8 +31,7 @@ from lightmem_cli.engine.undo import plan as undo_plan
 from lightmem_cli.engine.undo import undo
 from lightmem_cli.errors import InputError, SpaceMismatch
 from lightmem_cli.records import Entry, Filter, Kind, LinkKind, Space, State
-from lightmem_cli.store.history import History, work
-from lightmem_cli.store.history.connection import transaction
+from lightmem_cli.store.history import work
 from lightmem_cli.store.history.facts import Facts
 from lightmem_cli.update.decide import same_words
 from lightmem_cli.update.plan import Dropped, Merge
@@ -236,50 +234,22 @@ def test_an_update_that_dies_at_any_step_is_made_good_by_the_next(monkeypatch: p
 
     with empty_home() as home:
         waiting(home)
-        steps = _die_at(monkeypatch, home, step=sys.maxsize)
+        steps = _die_at(home, step=sys.maxsize)
         whole = kept(home)
         assert len([one for one in whole.state if one.get("state") == State.SUPERSEDED]) > 4
     assert steps > 12
     for step in range(steps):
         with empty_home() as home:
             waiting(home)
-            _die_at(monkeypatch, home, step=step)
+            _die_at(home, step=step)
             update(home)
             assert kept(home) == whole, f"died at step {step} of {steps}"
             with opened(home) as memory:
                 assert update_in(memory) == Consolidated()
 
 
-class Killed(BaseException):
-    """Stands for `kill -9`: nobody catches it."""
-
-
-def _die_at(monkeypatch: pytest.MonkeyPatch, home: Path, *, step: int) -> int:
-    """Update, dying just before step number `step`: a commit, or an index's catching up; how many there were."""
-    taken = 0
-    catch_up = Indexes.catch_up
-
-    def take_step() -> None:
-        nonlocal taken
-        if taken >= step:
-            raise Killed
-        taken += 1
-
-    @contextmanager
-    def mortal(self: History) -> Iterator[None]:
-        with transaction(self.connection, self.path):
-            yield
-            take_step()
-
-    def mortal_catch_up(self: Indexes, **how: Any) -> None:
-        take_step()
-        catch_up(self, **how)
-
-    with monkeypatch.context() as patch, suppress(Killed):
-        patch.setattr(History, "transaction", mortal)
-        patch.setattr(Indexes, "catch_up", mortal_catch_up)
-        update(home)
-    return taken
+def _die_at(home: Path, *, step: int) -> int:
+    return dies_before(step, lambda: update(home))
 
 
 # What is compared ----------------------------------------------------------------------------------------------------
