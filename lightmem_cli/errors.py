@@ -7,6 +7,9 @@ LightmemError
 │   └── SpaceMismatch (3) a query in another vector space than the index
 ├── MissingPart (4)       a model or an optional package is not there
 ├── ModelError (5)        the language model failed; nothing was lost
+│   ├── Unavailable (5)   nobody answers, or whoever does refuses us: to ask for something else would not help now
+│   ├── TooLong (5)       a prompt and its reply are more than the model reads at once
+│   └── BadReply (5)      a reply that does not say what was asked for
 └── ProfileBusy (75)      another process holds the profile: try again
 """
 
@@ -59,6 +62,18 @@ class MissingPart(LightmemError):
 
 class ModelError(LightmemError):
     exit_code = ExitCode.MODEL
+
+
+class Unavailable(ModelError):
+    pass
+
+
+class TooLong(ModelError):
+    pass
+
+
+class BadReply(ModelError):
+    pass
 
 
 class ProfileBusy(LightmemError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from lightmem_cli.records import Compressed, Entry, Filter, Message, Space
+from lightmem_cli.records import Compressed, Entry, Filter, Message, Space, Usage
 
 if TYPE_CHECKING:  # numpy costs 0.15 s, and `lightmem --help` reads this module
     import numpy as np
@@ -152,6 +152,82 @@ class Compressor(Protocol):
         their window was read lately, and is remembered.
         """
         ...
+
+
+class Prompt(NamedTuple):
+    """What a language model is asked.
+
+    `prefix` is the same for every call of its kind, to the last character: a server need not read it again.
+    """
+
+    prefix: str
+    body: str
+
+
+JsonSchema: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a language model said, what that cost, and how many seconds it took, waits between tries not counted.
+
+    Where it is not `whole`, it ran into the limit of tokens and was cut off.
+    """
+
+    text: str
+    usage: Usage
+    seconds: float
+    whole: bool = True
+
+
+class LanguageModel(Protocol):
+    """A language model, wherever it runs. Several threads ask it at once."""
+
+    @property
+    def name(self) -> str:
+        """The backend and the model, as entries name what made them: "ollama/llama3.2"."""
+        ...
+
+    @property
+    def manner(self) -> str:
+        """What decides its replies beside the prompt: temperature, thinking, options. Another manner, another reply."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """How many tokens a prompt and its reply may take together; 0 where nobody knows. May ask the server, once."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """How many tokens `text` is: by the model's tokenizer where that is here, else characters / 4."""
+        ...
+
+    def complete(
+        self,
+        prompt: Prompt,
+        *,
+        most: int,
+        schema: JsonSchema | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> Reply:
+        """Ask once, trying again what is worth it. The reply has at most `most` tokens, and is JSON of `schema`.
+
+        The schema is kept as far as whoever serves the model can: the reply is to be checked. `tell` gets the reply
+        piece by piece while it comes, in this thread; once it got one, nothing is tried again.
+
+        Raises:
+            Unavailable, MissingPart: nobody answers, the key is refused, the model is not there.
+            TooLong: prompt and reply do not fit the model's context.
+            BadReply: what came back cannot be read at all.
+            ModelError: this one prompt failed, as often as it was tried.
+        """
+        ...
+
+    def probe(self) -> str:
+        """What a person is told of the model: its size, its context. Raises Unavailable or MissingPart with a hint."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Selection(NamedTuple):

@@ -212,9 +212,21 @@ class Usage:
     """What language-model calls cost, in tokens."""
 
     calls: int = 0
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # those that the server had read before, `cached_tokens`, included
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

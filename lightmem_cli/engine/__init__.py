@@ -6,17 +6,26 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 
 from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.sensory import Sensory
-from lightmem_cli.errors import LightmemError, ProfileBusy, SpaceMismatch, StoreError
+from lightmem_cli.errors import LightmemError, ProfileBusy, ProfileError, SpaceMismatch, StoreError
 from lightmem_cli.profiles import Profile
 from lightmem_cli.profiles.settings import Settings
-from lightmem_cli.protocols import Embedder, Extractor, Progress, Segmenter
+from lightmem_cli.protocols import Embedder, Extractor, LanguageModel, Progress, Segmenter
 from lightmem_cli.records import Space
 from lightmem_cli.store.history import History
+
+
+@dataclass(slots=True)
+class Budget:
+    """Tokens that may be spent, prompts and replies together; `spent` grows with each reply."""
+
+    tokens: int
+    spent: int = 0
 
 
 class Memory:
@@ -34,6 +43,7 @@ class Memory:
         # Where each session's open topic began when it was last looked at, and how many turns it had.
         self.looked_at: dict[tuple[str, str], tuple[int, int]] = {}
         self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
+        self.budget: Budget | None = None  # of tokens for the language model; None: as many as it takes
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -49,6 +59,24 @@ class Memory:
     @cached_property
     def sensory(self) -> Sensory:
         return Sensory(self.settings, notice=self.notice)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The language model.
+
+        Raises:
+            ProfileError: the profile names none.
+            MissingPart: what opens without a server is not on this machine: a model's folder, a key.
+        """
+        from lightmem_cli.llm import open_language_model
+
+        model = open_language_model(self.settings.llm, notice=self.notice)
+        if model is None:
+            raise ProfileError(
+                'no language model is set (llm.use = "none")',
+                hint="lightmem config set llm.use ollama, and lightmem config set llm.model NAME",
+            )
+        return model
 
     @property
     def segmenter(self) -> Segmenter:
@@ -111,6 +139,8 @@ class Memory:
             self.notice(f"{reason.message} (the next command that writes tries again)")
 
     def close(self) -> None:
+        if "model" in self.__dict__:
+            self.model.close()
         self.indexes.close()
         self.history.close()
 

@@ -6,6 +6,7 @@ naming it is a mistake in the profile rather than a surprise in the middle of a 
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
@@ -49,6 +50,16 @@ def _listed(value: object) -> object:
     return [part for part in re.split(r"[\s,]+", value) if part and value.strip() != "none"]
 
 
+def _object(value: object) -> object:
+    """A table as the environment and `config set` have it: JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError as error:
+        raise ValueError('a JSON object such as {"seed": 1}') from error
+
+
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -85,13 +96,32 @@ class Segment(Table):
 
 
 class Extract(Table):
-    use: Literal["rules"] = "rules"
+    use: Literal["rules", "llm"] = "rules"
     roles: Roles = "user"  # whose messages become facts; all are indexed as turns
-    threshold: Share = 0.2  # how much a sentence must say to become a fact
+    threshold: Share = 0.2  # rules: how much a sentence must say to become a fact; llm: the importance it is given
+    # The rest is for llm alone.
+    mode: Literal["flat", "event"] = "flat"  # facts, or facts and relations of the same turns (StructMem)
+    buffer_tokens: Annotated[int, Field(ge=64)] = 512  # ended topics are gathered up to here, and sent in one call
+    text: Literal["compressed", "original"] = "compressed"  # what is sent, where compress.use shortens
+    metadata: bool = False  # keywords, entities and a category of each fact
+    summary: bool = False  # and a summary of each topic
 
 
 class Llm(Table):
-    use: Literal["none"] = "none"
+    use: Literal["none", "ollama", "openai", "transformers", "scripted"] = "none"
+    model: str = ""  # its name at the server; transformers: a Hub name or a folder; scripted: a file of replies
+    base_url: str = ""  # "": ollama's is OLLAMA_HOST or http://127.0.0.1:11434, openai's https://api.openai.com/v1
+    api_key_env: str = "OPENAI_API_KEY"  # openai: the environment variable that holds the key
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0
+    thinking: Literal["auto", "off", "on", "low", "medium", "high"] = "auto"  # auto: as the model does by itself
+    context: Annotated[int, Field(ge=0)] = 0  # tokens of a prompt and its reply, at most; 0: what the model has
+    timeout_seconds: Annotated[float, Field(gt=0)] = 120  # without a sign of the server
+    retries: Annotated[int, Field(ge=0, le=20)] = 4  # of what is worth trying again
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4  # calls at once
+    keep_alive: str = "10m"  # ollama: how long the model stays loaded
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # transformers
+    kv_cache: bool = True  # transformers: what was computed of a prompt's fixed part is kept
+    options: Annotated[dict[str, object], BeforeValidator(_object)] = {}  # sent to the server as they are
 
 
 class Embed(Table):
@@ -109,6 +139,9 @@ class Store(Table):
 
 
 class Update(Table):
+    use: Literal["rules", "llm"] = "rules"  # llm: what rules leave apart is shown to the language model
+    top_k: Annotated[int, Field(ge=1, le=50)] = 5  # llm: newer facts that an older one is compared with, at most
+    near: Share = 0.6  # llm: the cosine from which a newer fact may correct an older one
     when: Literal["offline", "online"] = "offline"  # at `lightmem update`, or also at the end of every ingest
     threshold: Share = 0.87  # the cosine from which two facts may say the same
 
@@ -116,11 +149,19 @@ class Update(Table):
 class Summarize(Table):
     window: Literal["session", "day", "week", "month"] = "day"
     sentences: Annotated[int, Field(ge=1, le=100)] = 6  # of a summary, at most
+    use: Literal["rules", "llm"] = "rules"  # rules: the facts that say most, word for word
+    seeds: Annotated[int, Field(ge=0, le=100)] = 8  # llm: related entries from outside the window that it is shown
+    scope: Literal["historical", "global"] = "historical"  # llm: seeds from before the window, or from any time
 
 
 class Retrieve(Table):
     strategy: Literal["hybrid", "vectors", "words"] = "hybrid"
     limit: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+
+class Ask(Table):
+    budget_tokens: Annotated[int, Field(ge=100)] = 2000  # of memory in a prompt
+    most: Annotated[int, Field(ge=16)] = 600  # tokens of an answer
 
 
 class Settings(Table):
@@ -137,3 +178,4 @@ class Settings(Table):
     update: Update = Update()
     summarize: Summarize = Summarize()
     retrieve: Retrieve = Retrieve()
+    ask: Ask = Ask()

@@ -133,7 +133,24 @@ def m003_shortened(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back, m003_shortened]
+_ASKED = """
+ALTER TABLE jobs ADD COLUMN batch INTEGER;
+CREATE INDEX jobs_by_batch ON jobs (batch) WHERE batch IS NOT NULL;
+ALTER TABLE model_calls ADD COLUMN refused TEXT;
+CREATE TABLE model_inputs (
+  call INTEGER NOT NULL REFERENCES model_calls, message INTEGER NOT NULL REFERENCES messages,
+  PRIMARY KEY (call, message)) WITHOUT ROWID;
+CREATE INDEX model_inputs_by_message ON model_inputs (message);
+"""
+
+
+def m004_asked(connection: sqlite3.Connection) -> None:
+    """Which messages a language model reads together, whose words it was sent, and why a reply was refused."""
+    for statement in _ASKED.split(";\n"):
+        connection.execute(statement)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back, m003_shortened, m004_asked]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightmem_cli.errors import LightmemError
+from lightmem_cli.store.history.calls import Calls
 from lightmem_cli.store.history.checks import Checks
 from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import BUSY_SECONDS, connect, explained, transaction
@@ -47,6 +48,7 @@ class History:
         self.windows = Windows(self.connection)
         self.segments = Segments(self.connection)
         self.compressed = CompressedTexts(self.connection)
+        self.calls = Calls(self.connection)
         self.purge = Purge(self.connection, path, revisions=self.revisions, vectors=self.vectors, runs=self.runs)
         self.selector = Selector(self.connection)
         self.reading = Reading(self.connection, self.entries, self.selector)
