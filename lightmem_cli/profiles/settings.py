@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lightmem_cli.records import Roles
 
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
+
+SECRETS: Final = r"api_?key|secret|password|token$"  # in the name of what is never written to a profile
 
 Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -50,6 +53,13 @@ def _listed(value: object) -> object:
     return [part for part in re.split(r"[\s,]+", value) if part and value.strip() != "none"]
 
 
+def _variable(name: str) -> str:
+    # A key that was written here in place of a name must not be believed, nor said again.
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        raise ValueError("the name of an environment variable, such as OPENAI_API_KEY: keys themselves are kept there")
+    return name
+
+
 def _object(value: object) -> object:
     """A table as the environment and `config set` have it: JSON."""
     if not isinstance(value, str):
@@ -58,6 +68,21 @@ def _object(value: object) -> object:
         return json.loads(value or "{}")
     except ValueError as error:
         raise ValueError('a JSON object such as {"seed": 1}') from error
+
+
+def _without_secrets(options: dict[str, object]) -> dict[str, object]:
+    if any(re.search(SECRETS, key.lower()) for key in options):
+        raise ValueError("without keys and passwords: they are kept in the environment (llm.api_key_env names where)")
+    return options
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password or re.search(SECRETS, parts.query.lower()):
+        raise ValueError("without keys and passwords: they are kept in the environment (llm.api_key_env names where)")
+    if url and parts.scheme not in ("http", "https"):
+        raise ValueError("an address such as http://127.0.0.1:8000/v1")
+    return url
 
 
 class Table(BaseModel):
@@ -110,8 +135,9 @@ class Extract(Table):
 class Llm(Table):
     use: Literal["none", "ollama", "openai", "transformers", "scripted"] = "none"
     model: str = ""  # its name at the server; transformers: a Hub name or a folder; scripted: a file of replies
-    base_url: str = ""  # "": ollama's is OLLAMA_HOST or http://127.0.0.1:11434, openai's https://api.openai.com/v1
-    api_key_env: str = "OPENAI_API_KEY"  # openai: the environment variable that holds the key
+    # "": ollama's is OLLAMA_HOST or http://127.0.0.1:11434, openai's https://api.openai.com/v1
+    base_url: Annotated[str, AfterValidator(_without_password)] = ""
+    api_key_env: Annotated[str, AfterValidator(_variable)] = "OPENAI_API_KEY"  # the variable that holds the key
     temperature: Annotated[float, Field(ge=0, le=2)] = 0
     thinking: Literal["auto", "off", "on", "low", "medium", "high"] = "auto"  # auto: as the model does by itself
     context: Annotated[int, Field(ge=0)] = 0  # tokens of a prompt and its reply, at most; 0: what the model has
@@ -121,7 +147,9 @@ class Llm(Table):
     keep_alive: str = "10m"  # ollama: how long the model stays loaded
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # transformers
     kv_cache: bool = True  # transformers: what was computed of a prompt's fixed part is kept
-    options: Annotated[dict[str, object], BeforeValidator(_object)] = {}  # sent to the server as they are
+    options: Annotated[
+        dict[str, object], BeforeValidator(_object), AfterValidator(_without_secrets)
+    ] = {}  # sent to the server as they are
 
 
 class Embed(Table):

@@ -16,9 +16,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lightmem_cli.errors import ProfileError, StoreError
-from lightmem_cli.profiles.settings import VERSION, Settings
+from lightmem_cli.profiles.settings import SECRETS, VERSION, Settings
 
 PREFIX = "LIGHTMEM_"
+
+_MAY_HOLD_SECRETS = (
+    "api_key_env",
+    "options",
+    "base_url",
+)  # where somebody may have written the key itself: not said again
 
 _SEE = "`lightmem config get` lists every key"
 _TYPED = "command line"
@@ -118,7 +124,8 @@ def tables() -> dict[str, list[str]]:
 
 
 def looks_secret(key: str) -> bool:
-    return re.search(r"api_?key|secret|password|token$", key.lower()) is not None
+    """Whether a key asks for a secret itself; one that ends in _env asks where that is kept."""
+    return not key.endswith("_env") and re.search(SECRETS, key.lower()) is not None
 
 
 def find_line(lines: list[str], table: str, key: str | None) -> int | None:
@@ -163,6 +170,8 @@ def _say(mistake: ErrorDetails) -> str:
         what = f"table [{loc[0]}]" if isinstance(mistake["input"], dict) else f'key "{loc[0]}"'
         return f"unknown {what}{_near(loc[0], [*tables(), 'version'])}"
     value = json.dumps(mistake["input"], ensure_ascii=False, default=str)
+    if loc[-1] in _MAY_HOLD_SECRETS:
+        return f"{'.'.join(loc)} must be {mistake.get('ctx', {}).get('error', 'of another type')}"
     if mistake["type"] == "value_error":
         wanted = f"it must be {mistake['ctx']['error']}"
     elif mistake["type"] == "model_type":
