@@ -8,6 +8,8 @@ LightmemError
 ├── MissingPart (4)       a model or an optional package is not there
 ├── ModelError (5)        the language model failed; nothing was lost
 │   ├── Unavailable (5)   nobody answers, or whoever does refuses us: to ask for something else would not help now
+│   ├── Rejected (5)      a server's no to this one prompt: another may well be answered
+│   ├── HalfRead (5)      a server read only a part of a prompt, and has more room for it the next time
 │   ├── TooLong (5)       a prompt and its reply are more than the model reads at once
 │   └── BadReply (5)      a reply that does not say what was asked for
 └── ProfileBusy (75)      another process holds the profile: try again
@@ -61,11 +63,29 @@ class MissingPart(LightmemError):
 
 
 class ModelError(LightmemError):
+    """`paid` are the tokens of a prompt and of what came of its reply, where a server did its work all the same."""
+
     exit_code = ExitCode.MODEL
+
+    def __init__(self, message: str, *, hint: str | None = None, paid: tuple[int, int] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.paid = paid
 
 
 class Unavailable(ModelError):
     pass
+
+
+class Rejected(ModelError):
+    pass
+
+
+class HalfRead(ModelError):
+    """Asked again, the prompt and its reply take `room` tokens at most."""
+
+    def __init__(self, message: str, *, hint: str | None = None, paid: tuple[int, int], room: int) -> None:
+        super().__init__(message, hint=hint, paid=paid)
+        self.room = room
 
 
 class TooLong(ModelError):

@@ -230,6 +230,14 @@ class LanguageModel(Protocol):
     def close(self) -> None: ...
 
 
+class Remembered(Protocol):
+    """Keeps from run to run what was found out about a server. Only the thread that opens and closes a model asks."""
+
+    def remembered(self, key: str) -> str | None: ...
+
+    def remember(self, key: str, value: str) -> None: ...
+
+
 class Selection(NamedTuple):
     """The ids a search may return: exactly `ids`, or (`inverted`) all but `ids`. Sorted int64, shape (n,)."""
 

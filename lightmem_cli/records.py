@@ -231,10 +231,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer and the hits it cites, in the order of their [n] marks. `model` is None without a language model."""
+    """An answer and the hits it cites, by first mention; `numbers` are the [n] marks that it cites them with.
+
+    `found`: whether the memory holds an answer at all. `model` is None without a language model.
+    """
 
     text: str
     citations: tuple[Hit, ...] = ()
+    numbers: tuple[int, ...] = ()
+    found: bool = True
     model: str | None = None
     usage: Usage = Usage()
 

@@ -14,6 +14,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 DATA = (ROOT / os.environ.get("LIGHTMEM_DATA", "../shared/data")).resolve()
 LIGHTMEM = [sys.executable, "-m", "lightmem_cli"]
+CONVERSATIONS = ("conv-26", "conv-30", "conv-41", "conv-42", "conv-43")  # of LoCoMo, in the evaluation data
+
+sys.path.append(str(ROOT / "tests"))  # model_server, the server that stands in for one with a language model
 
 
 class Finished(NamedTuple):
@@ -26,11 +29,14 @@ class Finished(NamedTuple):
     peak_bytes: int  # resident
 
 
-def environment(home: Path | None = None, *, embed: str | None = None) -> dict[str, str]:
-    """The environment without settings of the user's; the cache of prepared models stays."""
+def environment(
+    home: Path | None = None, *, embed: str | None = None, settings: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """The environment without settings of the user's, and with `settings` (table.key); the prepared models stay."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTMEM_")}
     ours |= {name: os.environ[name] for name in ("LIGHTMEM_CACHE",) if name in os.environ}
     ours |= {"LIGHTMEM_HOME": str(home)} if home else {}
+    ours |= {"LIGHTMEM_" + key.upper().replace(".", "__"): str(value) for key, value in (settings or {}).items()}
     return ours | ({"LIGHTMEM_EMBED__USE": embed} if embed else {})
 
 
@@ -51,9 +57,11 @@ def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) 
         return Finished(out.read(), said, seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
-def lightmem(*arguments: str | Path, home: Path, embed: str | None = None) -> Finished:
-    """Run `lightmem ARGUMENTS` in `home`."""
-    return run([*LIGHTMEM, *arguments], env=environment(home, embed=embed))
+def lightmem(
+    *arguments: str | Path, home: Path, embed: str | None = None, settings: Mapping[str, object] | None = None
+) -> Finished:
+    """Run `lightmem ARGUMENTS` in `home`, with `settings` (table.key) for this once."""
+    return run([*LIGHTMEM, *arguments], env=environment(home, embed=embed, settings=settings))
 
 
 def transcript(name: str = "conv-41") -> Path:

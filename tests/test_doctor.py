@@ -23,6 +23,7 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import deep, rows_of
 from lightmem_cli.engine.doctor import Finding, doctor, mends_of
 from lightmem_cli.engine.ingest import HowToIngest
+from lightmem_cli.engine.purge import purge
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import Entry, Kind, LinkKind, State
 from lightmem_cli.store.history import History
@@ -158,6 +159,12 @@ SUMMARY = one("kind = 'summary'")
 FORGOTTEN = one("kind = 'fact' AND text LIKE '%peanuts%'")
 ZOE = one("name = 'w1' AND conversation = 'other'", "messages")
 MESSAGE, BLANK = one("name = 'w3'", "messages"), one("name = 'w4'", "messages")
+CALL = (  # of a language model, and whose words it sent
+    "INSERT INTO model_calls (id, run, purpose, model, prompt, input_hash, reply, prompt_tokens, completion_tokens,"
+    " cached_tokens, seconds, recorded_at)"
+    " VALUES (99, 1, 'extract', 'm', 'facts-1', x'31', 'Biscuit.', 7, 2, 0, 0.5, '')"
+)
+SENT = f"INSERT INTO model_inputs VALUES (99, {MESSAGE})"
 
 # What leaves the very state that was there before: (check, part of what is said, statements).
 MENDED: dict[str, tuple[str, str, list[str]]] = {
@@ -299,6 +306,23 @@ MENDED: dict[str, tuple[str, str, list[str]]] = {
         "not there",
         ["INSERT INTO compressed VALUES (99999, 'x', 0.5, 'x')"],
     ),
+    "a call that sent the words of no message": (
+        "records",
+        "not there",
+        [CALL, "INSERT INTO model_inputs VALUES (99, 99999)"],
+    ),
+    "an input of no call": ("records", "not there", [f"INSERT INTO model_inputs VALUES (98, {MESSAGE})"]),
+    "a reply to nobody's words": ("model calls", "to whose words", [CALL]),
+    "a reply that is no text": (
+        "model calls",
+        "cannot be read",
+        [CALL, SENT, "UPDATE model_calls SET reply = x'ff'"],
+    ),
+    "costs that are no numbers": (
+        "model calls",
+        "cannot be read",
+        [CALL, SENT, "UPDATE model_calls SET prompt_tokens = -1, cached_tokens = 'x', seconds = 'long'"],
+    ),
     "another order in SQLite's own index": (
         "history",
         "made again",
@@ -404,6 +428,51 @@ def test_sources_lost_in_a_merger_are_brought_back(copy: Path) -> None:
     with opened(copy) as memory:
         assert list(memory.history.state.rows()) == before
     assert well(copy)
+
+
+def calls(home: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(history_of(home))) as connection:
+        query = "SELECT input_hash, reply, refused, prompt_tokens, cached_tokens, seconds FROM model_calls"
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("statements", "left"),
+    [
+        ([CALL, SENT], (b"1", "Biscuit.", None, 7, 0, 0.5)),
+        ([CALL], (b"", None, None, 7, 0, 0.5)),
+        ([CALL, "INSERT INTO model_inputs VALUES (99, 99999)"], (b"", None, None, 7, 0, 0.5)),
+        ([CALL, SENT, "UPDATE model_calls SET reply = x'ff', cached_tokens = 'x'"], (b"1", None, None, 7, 0, 0.5)),
+        ([CALL, SENT, "UPDATE model_calls SET seconds = -1"], (b"1", "Biscuit.", None, 7, 0, 0.0)),
+    ],
+)
+def test_what_a_call_cost_outlives_what_is_wrong_with_it(
+    copy: Path, statements: list[str], left: tuple[object, ...]
+) -> None:
+    damage(copy, *statements)
+    examined(copy)
+    assert calls(copy) == [left]
+    assert well(copy)
+
+
+def test_a_reply_that_a_purge_left_is_erased(copy: Path) -> None:
+    with opened(copy) as memory:
+        purge(memory, [memory.history.purge.messages(name="p3")[0].id])
+    purged = "(SELECT id FROM messages WHERE purged IS NOT NULL)"
+    damage(copy, CALL, f"INSERT INTO model_inputs SELECT 99, {purged}", SENT)
+    [found] = amiss(examined(copy))
+    assert (found.check, found.mended) == ("model calls", True)
+    assert "hold what was purged" in found.seen
+    assert calls(copy) == [(b"", None, None, 7, 0, 0.5)]
+    assert well(copy)
+
+
+def test_a_job_that_no_model_does_is_taken_out_of_its_batch(copy: Path) -> None:
+    damage(copy, f"INSERT INTO jobs (stage, item, batch) VALUES ('segment', {MESSAGE}, 3)")
+    found = amiss(examined(copy))
+    assert [one.check for one in found if "in a batch" in one.seen and one.mended] == ["jobs and changes"]
+    with closing(sqlite3.connect(history_of(copy))) as connection:
+        assert connection.execute("SELECT count(*) FROM jobs WHERE batch IS NOT NULL").fetchone() == (0,)
 
 
 BEYOND: dict[str, tuple[str, str, list[str]]] = {

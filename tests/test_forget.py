@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.consolidate import apply_plan
-from lightmem_cli.engine.forget import Fate, Forgotten, Target, bring_back, forget, resolve
+from lightmem_cli.engine.fallen import bring_back
+from lightmem_cli.engine.forget import Fate, Forgotten, Target, forget, resolve
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.pending import extract_some, work_off
 from lightmem_cli.engine.recall import Query, Recall
@@ -23,7 +24,7 @@ from lightmem_cli.engine.revise import revise, take_back
 from lightmem_cli.engine.undo import plan, undo
 from lightmem_cli.errors import InputError
 from lightmem_cli.records import Entry, Filter, Kind, LinkKind, Message, State
-from lightmem_cli.update.plan import Dropped, Merge
+from lightmem_cli.update.steps import Dropped, Merge
 from tests.memories import empty_home, line, opened, take, take_into
 from tests.process import lightmem, lines_of
 

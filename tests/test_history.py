@@ -13,9 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmem_cli.errors import ProfileBusy, StoreError
-from lightmem_cli.records import Compressed, Entry, Filter, Kind, Message, MessageKey, Role, Space, State, entry_id
+from lightmem_cli.records import (
+    Compressed,
+    Entry,
+    Filter,
+    Kind,
+    Message,
+    MessageKey,
+    Role,
+    Space,
+    State,
+    Usage,
+    entry_id,
+)
 from lightmem_cli.store import migrations
 from lightmem_cli.store.history import History
+from lightmem_cli.store.history.calls import Call
 from lightmem_cli.store.history.compressed import Shortened
 from lightmem_cli.store.history.vectors import text_hash
 
@@ -112,6 +125,60 @@ def test_topics_that_were_cut_before_are_kept_and_their_messages_have_no_shorten
         history.segments.add(said, cut_by="session", score=1.0, run=1)
         assert [one.score for one in history.segments.all()] == [None, 1.0]
         assert history.check() == []
+
+
+def test_what_was_asked_and_what_waited_before_batches_is_kept(tmp_path: Path) -> None:
+    up_to(tmp_path / "old.db", 3)
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        connection.execute("INSERT INTO runs VALUES (1, 'ingest', '2024-01-01', '2024-01-01', 'done')")
+        connection.execute(
+            "INSERT INTO messages (id, conversation, session, name, position, role, content, identified_by, run,"
+            " recorded_at) VALUES (1, '', 's', 'm1', 0, 'user', 'Tea.', 'given', 1, '2024-01-01')"
+        )
+        connection.execute("INSERT INTO jobs (stage, item, reason) VALUES ('extract', 1, 'it failed')")
+        connection.execute(
+            "INSERT INTO model_calls VALUES (1, 1, 'extract', 'm', 'p', x'01', 'tea', 7, 2, 0, 0.5, '2024-01-01')"
+        )
+    with closing(History(tmp_path / "old.db")) as history, closing(History(tmp_path / "new.db")) as new:
+        assert history.connection.execute("SELECT stage, item, reason, batch FROM jobs").fetchall() == [
+            ("extract", 1, "it failed", None)
+        ]
+        assert history.calls.reply("m", "p", b"\x01") == "tea"
+        assert history.connection.execute("SELECT refused FROM model_calls").fetchall() == [(None,)]
+        assert history.counts.model_calls() == {
+            "extract": (Usage(calls=1, prompt_tokens=7, completion_tokens=2), 0.5),
+        }
+        indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+        assert set(history.connection.execute(indexes)) == set(new.connection.execute(indexes))
+        assert history.check() == []
+
+
+def call(**fields: object) -> Call:
+    values: dict[str, object] = {"purpose": "extract", "model": "m", "prompt": "facts-1", "input_hash": b"1"}
+    values |= {"messages": (), "usage": Usage(calls=1), "seconds": 0.5, "reply": "yes"}
+    return Call(**values | fields)  # type: ignore[arg-type]
+
+
+def test_the_ledger_answers_with_what_was_accepted_last(history: History) -> None:
+    source, run = with_message(history)
+    for reply, refused in (("one", None), ("two", None), (None, "not this")):
+        history.calls.add(call(reply=reply, refused=refused, messages=(source, source)), run=run)
+    assert history.calls.reply("m", "facts-1", b"1") == "two"
+    for other in (("n", "facts-1", b"1"), ("m", "facts-2", b"1"), ("m", "facts-1", b"2")):
+        assert history.calls.reply(*other) is None
+    history.calls.erase([source])
+    assert history.calls.reply("m", "facts-1", b"1") is None
+    assert history.counts.model_calls()["extract"].usage.calls == 3
+    history.calls.add(call(messages=(source,)), run=run)  # it is asked anew
+    assert history.calls.reply("m", "facts-1", b"1") == "yes"
+
+
+def test_what_is_noted_of_a_server_is_found_again(history: History) -> None:
+    assert history.calls.remembered("http://a/v1 m") is None
+    history.calls.remember("http://a/v1 m", "json_schema")
+    history.calls.remember("http://a/v1 m", "text")
+    assert history.calls.remembered("http://a/v1 m") == "text"
+    assert history.calls.remembered("http://a/v1 n") is None
 
 
 @pytest.mark.parametrize("content", [b"this is no database, whatever it is called", b"\0" * 8192])

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
     "torch", "transformers", "sentence_transformers", "llmlingua", "faiss", "onnxruntime", "numpy", "pydantic",
-    "ollama", "rich", "dateparser",
+    "ollama", "openai", "httpx", "tenacity", "llguidance", "rich", "dateparser",
 }  # fmt: skip
 
 LIST_MODULES = """

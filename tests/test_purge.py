@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.asking import Answered, Asking, Request
 from lightmem_cli.engine.doctor import doctor
 from lightmem_cli.engine.forget import Target, resolve
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.purge import Purged, purge, to_purge, would_purge
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.engine.undo import plan, undo
-from lightmem_cli.errors import InputError, ProfileBusy
+from lightmem_cli.errors import BadReply, InputError, ProfileBusy
 from lightmem_cli.language.words import analyze
+from lightmem_cli.llm.scripted import ScriptedModel
+from lightmem_cli.protocols import Prompt
 from lightmem_cli.records import Compressed, Kind, State
 from lightmem_cli.store.history.compressed import Shortened
 from tests.memories import empty_home, kept_by, line, opened, take, take_into
@@ -73,6 +76,30 @@ def traces(home: Path, words: Sequence[str]) -> set[str]:
     return seen
 
 
+def asked(memory: Memory, *messages: int, about: str, reply: str) -> Answered[str]:
+    """Ask a model about messages, by history's integers; what begins with "not" is refused, with the words quoted."""
+
+    def read(text: str) -> str:
+        if text.startswith("not"):
+            raise BadReply(f"it says {text!r}")
+        return text
+
+    memory.__dict__["model"] = ScriptedModel(lambda prompt: reply)
+    request = Request(
+        purpose="extract", version="facts-1", prompt=Prompt("p", about), most=99, messages=messages, read=read
+    )
+    left = [request]
+    with memory.run("extract") as run:
+        [answered] = Asking(memory, run=run).work(lambda: left.pop() if left else None)
+    return answered
+
+
+def calls(memory: Memory) -> list[tuple[bytes, str | None, str | None, int]]:
+    """What the ledger holds of each call: the hash of what was asked, the reply, why it was refused, and its cost."""
+    query = "SELECT input_hash, reply, refused, prompt_tokens + completion_tokens FROM model_calls ORDER BY id"
+    return memory.history.connection.execute(query).fetchall()
+
+
 def integers(memory: Memory) -> tuple[set[int], set[int]]:
     """The messages and the entries that revisions point to."""
     messages: set[int] = set()
@@ -122,6 +149,61 @@ def test_no_byte_is_left_of_what_was_purged(home: Path, words: str) -> None:
         assert found(memory, "garden river") >= {"m2"}
     assert traces(home, [*WORDS, ONLY_SHORTENED]) == set()
     assert traces(home, ["greyhound"])  # words are found where they are
+
+
+def test_no_byte_is_left_of_what_a_language_model_said_of_it(home: Path) -> None:
+    """Nor the hash of what it was asked: who guesses the words could prove them by it. What it cost stays known."""
+    with opened(home) as memory:
+        memory.history.connection.execute("PRAGMA secure_delete = OFF")
+        take_into(memory, [*rows(), secret()])
+        (hers,), (other,) = memory.history.purge.messages(name="m9"), memory.history.purge.messages(name="m2")
+        asked(memory, hers.id, other.id, about=SECRET, reply=f"Zerubbabel: {SECRET}")
+        asked(memory, hers.id, about=SECRET + " ", reply=f"not Zerubbabel but {ONLY_SHORTENED}")  # and once more
+        asked(memory, other.id, about="the garden", reply="Boris works at the garden.")
+        before = calls(memory)
+        cost = memory.history.counts.model_calls()
+        assert traces(home, [ONLY_SHORTENED])
+        erase(memory, "m9")
+        after = calls(memory)
+        assert after[-1] == before[-1]
+        assert [row[:3] for row in after[:-1]] == [(b"", None, None)] * 3
+        assert [row[3] for row in after] == [row[3] for row in before]
+        assert memory.history.counts.model_calls() == cost
+        assert traces(home, [*WORDS, ONLY_SHORTENED]) == set()
+        hashes = [row[0] for row in before[:-1]]
+        assert not any(hash in path.read_bytes() for path in home.rglob("*") if path.is_file() for hash in hashes)
+        assert asked(memory, other.id, about="the garden", reply="?").value == "Boris works at the garden."
+        assert is_sound(memory)
+
+
+def test_a_reply_that_comes_when_its_message_is_purged_already_is_not_kept(home: Path) -> None:
+    with opened(home) as memory:
+        take_into(memory, [*rows(), secret()])
+        (hers,), (his,) = memory.history.purge.messages(name="m9"), memory.history.purge.messages(name="m2")
+        erase(memory, "m9")
+        for reply in (SECRET, f"not {SECRET}"):  # to what was asked before
+            asked(memory, hers.id, his.id, about=reply, reply=reply)
+        assert {row[:3] for row in calls(memory)} == {(b"", None, None)}
+        assert len(calls(memory)) == 3
+        memory.history.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert traces(home, WORDS) == set()
+
+
+def test_what_a_model_was_sent_as_the_words_of_another_message_is_erased_too(home: Path) -> None:
+    """A fact that took in a forgotten one says its words, and rests on its own message alone."""
+    take(home, rows())
+    with opened(home) as memory:
+        keep, drop = fact(memory, "called Biscuit")[0], fact(memory, "called it Biscuit")[0]
+        merge(memory, keep, drop, text="Anna calls her greyhound Popocatepetl.")
+        hide(memory, "m3")
+        sent = memory.history.entries.source_ids(keep)
+        (third,), (second,) = memory.history.purge.messages(name="m3"), memory.history.purge.messages(name="m2")
+        assert third.id not in sent
+        asked(memory, *sent, about="one", reply="Popocatepetl is a dog.")
+        asked(memory, second.id, about="two", reply="Boris gardens.")
+        erase(memory, "m3")
+        assert [reply for _, reply, _, _ in calls(memory)] == [None, "Boris gardens."]
+        assert traces(home, ["Popocatepetl"]) == set()
 
 
 def test_a_tombstone_keeps_identity_place_time_and_role(home: Path) -> None:

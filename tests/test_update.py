@@ -21,7 +21,7 @@ from process import lightmem
 
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory, consolidate
-from lightmem_cli.engine.consolidate import Consolidated, apply_plan, propose
+from lightmem_cli.engine.consolidate import Consolidated, apply_plan, propose, steps
 from lightmem_cli.engine.consolidate import pairs as candidates
 from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.engine.pending import work_first, work_off
@@ -34,7 +34,7 @@ from lightmem_cli.records import Entry, Filter, Kind, LinkKind, Space, State
 from lightmem_cli.store.history import work
 from lightmem_cli.store.history.facts import Facts
 from lightmem_cli.update.decide import same_words
-from lightmem_cli.update.plan import Dropped, Merge
+from lightmem_cli.update.steps import Dropped, Merge
 
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
@@ -670,7 +670,7 @@ def test_a_plan_that_dies_on_the_way_has_merged_nothing(monkeypatch: pytest.Monk
                 revise(*arguments, **options)
 
             with monkeypatch.context() as patch, pytest.raises(Killed):
-                patch.setattr(consolidate, "revise", mortal)
+                patch.setattr(steps, "revise", mortal)
                 apply_plan(memory, plan)
             assert kept_by(memory) == before
             assert apply_plan(memory, plan).merged == plan

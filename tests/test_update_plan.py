@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from lightmem_cli.errors import InputError
 from lightmem_cli.records import Entry, Kind
 from lightmem_cli.update.decide import same, same_words, standing
-from lightmem_cli.update.plan import Dropped, Merge, from_json, plan, to_json
+from lightmem_cli.update.lines import from_json, to_json
+from lightmem_cli.update.plan import plan
+from lightmem_cli.update.steps import Dropped, Merge
 
 THRESHOLD = 0.87
 TEXTS = [
@@ -201,7 +203,7 @@ def changed(**fields: object) -> dict[str, object]:
     [
         ([], "not an object"),
         ({}, '"do" is missing'),
-        (changed(do="split"), '"do" is \'split\': only "merge" can be done'),
+        (changed(do="split"), '"do" is \'split\': only "merge", "correct" and "conflict" can be done'),
         ({"do": "merge", "drop": [], "text": "x"}, '"keep" is missing'),
         (changed(keep="a1"), '"keep" is not an object'),
         (changed(keep={"version": 1, "text": "x"}), '"keep.id" is missing'),

@@ -102,7 +102,10 @@ class ClosedPipe(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. Python itself ends by SIGINT, not with 130, once a plain KeyboardInterrupt met C code."""
+    """Ctrl-C or SIGTERM, as its argument says.
+
+    Python itself ends by SIGINT, not with 130, once a plain KeyboardInterrupt met C code.
+    """
 
 
 class _Out(io.TextIOWrapper):
@@ -182,5 +185,5 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)

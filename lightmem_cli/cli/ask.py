@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lightmem_cli.cli import render
+from lightmem_cli.cli.conversation import Spoken, at_a_terminal, interrupted, questions
 from lightmem_cli.cli.filters import (
     AskedAtOption,
     AsOfOption,
@@ -22,11 +22,12 @@ from lightmem_cli.cli.filters import (
     read_filter,
 )
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
-from lightmem_cli.cli.talk import notice
-from lightmem_cli.errors import InputError
+from lightmem_cli.cli.talk import notice, tell_nothing_found
 
 if TYPE_CHECKING:
-    from lightmem_cli.engine.recall import Recall
+    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine.answering import Answering, Said
+    from lightmem_cli.engine.recall import Query, Recall
     from lightmem_cli.records import Answer
 
 _NO_MODEL = (
@@ -38,11 +39,26 @@ EXAMPLES = examples(
     'lightmem ask "what does Anna like?" --speaker Anna --json',
     "echo 'Where did we eat?' | lightmem ask",
     "lightmem ask                      # on a terminal: one question after the other",
+    'lightmem ask "Where did we eat?" --context | ollama run llama3.2',
 )
+
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="From at most N turns and facts.")
+]
+BudgetOption = Annotated[
+    int | None,
+    typer.Option(min=100, metavar="N", help="Tokens of memory that a model is shown; else ask.budget_tokens."),
+]
+ContextOption = Annotated[
+    bool, typer.Option("--context", help="Print what a model would be asked, and ask none: for a model of yours.")
+]
 
 
 def ask(
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="Else from stdin.")] = None,
+    limit: LimitOption = None,
+    budget_tokens: BudgetOption = None,
+    context: ContextOption = False,
     speaker: SpeakerOption = None,
     conversation: ConversationOption = None,
     session: SessionOption = None,
@@ -54,32 +70,124 @@ def ask(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question with the best evidence, cited.
+    """Answer a question from the memory, citing what was said.
 
-    Without a language model the evidence itself is the answer.
+    Each [n] in the answer is a piece of the memory, listed below it. Without a language model (llm.use) the evidence
+    itself is the answer. Without a QUESTION, on a terminal: a conversation, until Ctrl-D; Ctrl-C ends an answer.
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.recall import Query, Recall
 
-    chosen = open_chosen(profile, home=home)
+    chosen = open_chosen(profile, home=home, overrides={"ask": {"budget_tokens": budget_tokens}})
     zone = chosen.settings.transcript.zone
     where = read_filter(
         zone, speakers=speaker, conversation=conversation, session=session, since=since, until=until, as_of=as_of
     )
-    moment = read_asked_at(asked_at, zone=zone)
-    out = render.for_output(zone)
+    query = Query(text="", where=where, limit=limit, asked_at=read_asked_at(asked_at, zone=zone))
+    asked = questions(question)
     with Memory(chosen, notice=notice, reader=True) as memory:
-        recall, shown = Recall(memory), False
-        for text in _questions(question):
-            query = Query(text=text, where=where, limit=chosen.settings.retrieve.limit, asked_at=moment)
-            answer = recall.ask(query)
+        talk = _Talk(memory, Recall(memory), as_json=as_json)
+        if context:
+            talk.show_context(asked, query)
+        elif chosen.settings.llm.use == "none":
+            talk.show_evidence(asked, query)
+        else:
+            talk.answer(asked, query, goes_on=at_a_terminal(question))
+
+
+class _Talk:
+    """Takes questions, one after the other, and prints what becomes of each."""
+
+    def __init__(self, memory: Memory, recall: Recall, *, as_json: bool) -> None:
+        self._memory = memory
+        self._recall = recall
+        self._as_json = as_json
+        self._out = render.for_output(memory.settings.transcript.zone)
+
+    def show_evidence(self, asked: Iterator[str], query: Query) -> None:
+        """Without a language model: the best evidence."""
+        limit = self._memory.settings.retrieve.limit if query.limit is None else query.limit
+        shown = False
+        for text in asked:
+            answer = self._recall.ask(replace(query, text=text, limit=limit), most=query.limit or 5)
             shown = shown or bool(answer.citations)
-            if as_json:
-                render.as_json({"question": text} | answer_json(answer, recall, out))
+            if self._as_json:
+                self._print_json(text, answer)
+            elif answer.citations:
+                self._print_sources(answer)
             else:
-                _print(answer, recall, out)
-    if shown and not as_json:
-        notice(_NO_MODEL)
+                typer.echo(answer.text)
+        if shown and not self._as_json:
+            notice(_NO_MODEL)
+
+    def show_context(self, asked: Iterator[str], query: Query) -> None:
+        """What a language model would be asked, by whoever reads our output."""
+        from lightmem_cli.engine.answering import Answering
+        from lightmem_cli.language.tokens import count_tokens
+
+        for text in asked:
+            prompt, packed = Answering(self._memory, recall=self._recall).context(replace(query, text=text))
+            if not packed.hits:
+                tell_nothing_found(self._memory, query.where)
+            if self._as_json:
+                times = self._recall.times(packed.hits)
+                evidence = [{"n": n} | self._out.hit_json(hit, times) for n, hit in enumerate(packed.hits, start=1)]
+                tokens = sum(map(count_tokens, prompt))
+                render.as_json({"question": text} | prompt._asdict() | {"tokens": tokens, "evidence": evidence})
+            else:
+                typer.echo("\n\n".join(prompt))
+
+    def answer(self, asked: Iterator[str], query: Query, *, goes_on: bool) -> None:
+        """With a language model; `goes_on`: what fails, and what is interrupted, is not the end."""
+        from lightmem_cli.engine.answering import Answering
+
+        answering = Answering(self._memory, recall=self._recall)
+        for text in asked:
+            fault = None
+            with interrupted(goes_on=goes_on):
+                fault = self._answer(answering, replace(query, text=text)).fault
+            if fault is None:
+                continue
+            if not goes_on:
+                raise fault
+            notice(f"{fault.message} ({fault.hint})" if fault.hint else fault.message)
+
+    def _answer(self, answering: Answering, query: Query) -> Said:
+        if self._as_json:
+            said = answering.ask(query)
+            self._print_json(query.text, said.answer)
+            return said
+        with Spoken() as spoken:
+            said = answering.ask(query, tell=spoken.say)
+            if not spoken.any and (said.answer.model or not said.answer.found):
+                spoken.say(said.answer.text)
+        self._print_rest(said, query)
+        return said
+
+    def _print_rest(self, said: Said, query: Query) -> None:
+        """What is to be said behind an answer: its sources, or why it has none."""
+        answer = said.answer
+        if answer.citations:
+            if answer.model:
+                typer.echo()
+            self._print_sources(answer)
+        elif answer.found:
+            notice("(no source cited)")
+        elif answer.model:
+            notice("lightmem retrieve shows what comes nearest")
+        else:
+            tell_nothing_found(self._memory, query.where)
+
+    def _print_json(self, question: str, answer: Answer) -> None:
+        render.as_json({"question": question} | answer_json(answer, self._recall, self._out))
+
+    def _print_sources(self, answer: Answer) -> None:
+        days = self._recall.speaks_of(answer.citations)
+        for number, hit in zip(answer.numbers, answer.citations, strict=True):
+            typer.echo(f"[{number}] {self._out.entry_line(hit.entry)}")
+            place = f"session {hit.entry.session}, message {', '.join(key.id for key in hit.entry.sources)}"
+            spoken_of = "".join(f" · speaks of {render.span(day)}" for day in days[hit.entry.id])
+            typer.echo(f"    {hit.entry.id} · {render.one_line(place)}{spoken_of}")
 
 
 def answer_json(answer: Answer, recall: Recall, out: render.Renderer) -> dict[str, object]:
@@ -89,39 +197,12 @@ def answer_json(answer: Answer, recall: Recall, out: render.Renderer) -> dict[st
         {"n": number}
         | out.hit_json(hit, times)
         | {"speaks_of": [[out.time(day.start), out.time(day.end)] for day in days[hit.entry.id]]}
-        for number, hit in enumerate(answer.citations, start=1)
+        for number, hit in zip(answer.numbers, answer.citations, strict=True)
     ]
-    return {"answer": answer.text, "citations": citations, "model": answer.model, "usage": asdict(answer.usage)}
-
-
-def _print(answer: Answer, recall: Recall, out: render.Renderer) -> None:
-    if not answer.citations:
-        typer.echo(answer.text)
-    days = recall.speaks_of(answer.citations)
-    for number, hit in enumerate(answer.citations, start=1):
-        typer.echo(f"[{number}] {out.entry_line(hit.entry)}")
-        place = f"session {hit.entry.session}, message {', '.join(key.id for key in hit.entry.sources)}"
-        spoken_of = "".join(f" · speaks of {render.span(day)}" for day in days[hit.entry.id])
-        typer.echo(f"    {hit.entry.id} · {render.one_line(place)}{spoken_of}")
-
-
-def _questions(typed: str | None) -> Iterator[str]:
-    """The typed question; else all of a pipe as one; else, on a terminal, one line after the other until Ctrl-D."""
-    if typed is None and sys.stdin.isatty():
-        yield from _from_terminal()
-        return
-    text = typed if typed is not None else sys.stdin.buffer.read().decode("utf-8", "replace")
-    if not text.strip():
-        raise InputError("an empty question has no answer", hint='lightmem ask "When did Gina lose her job?"')
-    yield text.strip()
-
-
-def _from_terminal() -> Iterator[str]:
-    while True:
-        typer.echo("? ", nl=False, err=True)
-        line = sys.stdin.readline()
-        if not line:
-            typer.echo(err=True)
-            return
-        if line.strip():
-            yield line.strip()
+    return {
+        "answer": answer.text,
+        "found": answer.found,
+        "citations": citations,
+        "model": answer.model,
+        "usage": asdict(answer.usage),
+    }

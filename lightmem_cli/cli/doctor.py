@@ -31,7 +31,9 @@ def doctor(
     """Check a memory's parts, and mend them.
 
     History, pending work, the embedder and the indexes are checked against each other. What can be made again is made
-    again; for the rest, the command that mends it is named. Exits with 0 when all is well.
+    again; for the rest, the command that mends it is named. A language model that the profile names is asked one small
+    question: whether it is there, replies as it is asked to, reads enough at once, and how fast. Exits with 0 when all
+    is well.
 
     With --deep, every entry is checked against its sources, its birth and its revisions, every message against its
     turn, every topic against its neighbours, every vector against the text that is seen through it, and every row of
@@ -56,8 +58,9 @@ def doctor(
 
 def _quick(memory: Memory) -> list[Finding]:
     from lightmem_cli.engine.doctor import doctor as examine
+    from lightmem_cli.engine.model_check import check_language_model
 
-    return examine(memory)
+    return [*examine(memory), *check_language_model(memory)]
 
 
 def _deep(memory: Memory) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from lightmem_cli.cli import render
-from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
+from lightmem_cli.cli.options import BudgetOption, HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import notice, progress
 from lightmem_cli.cli.transcripts import Transcripts
-from lightmem_cli.errors import InputError, LightmemError
+from lightmem_cli.errors import InputError, LightmemError, ModelError
 
 if TYPE_CHECKING:
+    from lightmem_cli.engine.asking import Estimate
     from lightmem_cli.engine.ingest import HowToIngest, Ingested
     from lightmem_cli.profiles import Profile
     from lightmem_cli.store.history.work import Quarantined
@@ -29,6 +31,8 @@ EXAMPLES = examples(
     "tail -f live.jsonl | lightmem ingest -",
     "lightmem ingest turn.jsonl --keep-open      # from a hook: the talk goes on",
 )
+
+_LONG = 20  # calls
 
 
 def ingest(
@@ -50,19 +54,22 @@ def ingest(
     keep_open: Annotated[
         bool, typer.Option("--keep-open", help="Do not end the last topic: more of the session is to come.")
     ] = False,
+    budget_tokens: BudgetOption = None,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep a conversation and make it findable.
 
-    Every message is kept word for word, then its facts are made, both are indexed, and topics are cut. The same
-    transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with content and,
-    where known, role, speaker, timestamp, session, conversation, id and image_caption.
+    Every message is kept word for word, then its facts are made, both are indexed, and topics are cut. Where a language
+    model makes the facts (extract.use = "llm") it reads what is new once all is kept; of a pipe also while more may
+    come. The same transcript twice adds nothing; a grown one adds only its tail. Input is one JSON object a line with
+    content and, where known, role, speaker, timestamp, session, conversation, id and image_caption.
     """
     from lightmem_cli.engine.ingest import HowToIngest
 
     chosen = open_chosen(profile, home=home)
+    transcripts = Transcripts(files)
     how = HowToIngest(
         conversation=conversation,
         session=session,
@@ -71,15 +78,18 @@ def ingest(
         on_error=on_error,
         journal_only=journal_only,
         keep_open=keep_open,
+        live=transcripts.size is None,
     )
-    total, quarantined = _take(chosen, how, Transcripts(files), rejects=rejects, format=format)
+    total, quarantined = _take(chosen, how, transcripts, rejects=rejects, format=format, budget_tokens=budget_tokens)
     if as_json:
         render.as_json(asdict(total))
     elif any(asdict(total).values()):
         notice(_summary(total))
     else:
         notice("nothing to ingest: the input is empty")
-    tell_quarantined(quarantined)
+    tell_quarantined([one for one in quarantined if not (total.aside and one.stage == "extract")])
+    if total.aside:
+        raise_misread(quarantined)
 
 
 def _take(
@@ -89,9 +99,10 @@ def _take(
     *,
     rejects: Path | None,
     format: Literal["auto", "jsonl", "json"],
+    budget_tokens: int | None,
 ) -> tuple[Ingested, list[Quarantined]]:
     """Ingest `transcripts` with a bar; what was kept is said also where it ends early."""
-    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine import Budget, Memory
     from lightmem_cli.engine.ingest import Ingested, ingest
 
     so_far = Ingested()
@@ -99,16 +110,19 @@ def _take(
     def report(total: Ingested) -> None:
         nonlocal so_far
         so_far = total
-        show(total.messages + total.known, at=transcripts.at)
+        tokens = total.prompt_tokens + total.completion_tokens
+        show(total.messages + total.known, at=transcripts.at, also=f", {tokens:,} tokens" if tokens else "")
 
     with (
         _Rejects(rejects, inputs=transcripts.paths) as reject,
         Memory(chosen, notice=notice) as memory,
         progress("ingesting", unit="messages", total=transcripts.size) as show,
     ):
+        memory.budget = None if budget_tokens is None else Budget(budget_tokens)
         try:
             read = transcripts.read(chosen.settings, format=format)
-            return ingest(memory, read, how, reject=reject, progress=report), memory.history.work.quarantined()
+            total = ingest(memory, read, how, reject=reject, progress=report, tell=tell_long)
+            return total, memory.history.work.quarantined()
         except LightmemError as error:
             error.hint = f"kept: {_summary(so_far)}; {error.hint or 'run the same command again'}"
             raise
@@ -122,6 +136,36 @@ def tell_quarantined(jobs: Sequence[Quarantined]) -> None:
     if jobs:
         first = jobs[0].reason
         notice(f"{render.counted(len(jobs), 'item')} set aside until the next run, the first because of {first}")
+
+
+def raise_misread(jobs: Sequence[Quarantined]) -> None:
+    """
+    Raises:
+        ModelError: a language model failed on some messages, which were set aside.
+    """
+    reasons = [one.reason for one in jobs if one.stage == "extract"]
+    if reasons:
+        raise ModelError(
+            f"the language model failed on {render.counted(len(reasons), 'message')}, the first time with: {reasons[0]}",
+            hint="nothing is lost: what was said is found as it was said, and lightmem extract tries again",
+        )
+
+
+def tell_long(about: Estimate) -> None:
+    """Say on a terminal what a long run is going to take."""
+    if about.calls > _LONG and sys.stderr.isatty():
+        notice(f"{about.said}; Ctrl-C loses nothing, and --budget-tokens N stops earlier")
+
+
+def told_facts(facts: int, *, unsupported: int) -> str:
+    """How many facts there are, and of how many of them what was said is no evidence."""
+    aside = f" ({unsupported:,} of them unsupported by what was said)" if unsupported else ""
+    return render.counted(facts, "fact") + aside
+
+
+def told_cost(calls: int, tokens: int) -> str:
+    """What a language model took."""
+    return f"{render.counted(calls, 'call')} of {tokens:,} tokens"
 
 
 class _Rejects:
@@ -164,9 +208,12 @@ class _Rejects:
 
 def _summary(total: Ingested) -> str:
     """What was taken in, in one line for a person."""
-    parts = [render.counted(total.messages, "new message"), render.counted(total.facts, "fact")]
+    facts = told_facts(total.facts, unsupported=total.unsupported)
+    parts = [render.counted(total.messages, "new message"), facts]
     if total.topics:
         parts.append(render.counted(total.topics, "topic"))
+    if total.calls:
+        parts.append(told_cost(total.calls, total.prompt_tokens + total.completion_tokens))
     extras = {"known already": total.known, "replaced": total.replaced, "rejected": total.rejected}
     extras["without content"] = total.skipped
     return ", ".join([*parts, *(f"{count:,} {what}" for what, count in extras.items() if count)])

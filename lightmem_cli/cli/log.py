@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,8 +46,9 @@ def log(
 ) -> None:
     """Tell what changed a memory, and when.
 
-    Without ID the runs are listed: each command that wrote, and what it did. With ID, what happened to that entry since
-    it was born. `lightmem undo` takes a run or a revision back.
+    Without ID the runs are listed: each command that wrote, and what it did. What was only asked of a language model is
+    not among them; `lightmem stats` counts it. With ID, what happened to that entry since it was born. `lightmem undo`
+    takes a run or a revision back.
     """
     if id is not None and run is not None:
         raise InputError("an entry's life and a run are two questions", hint="give ID or --run, not both")
@@ -147,6 +149,7 @@ class _Teller:
             "topics": told.traces.topics,
             "purged": told.traces.purged,
             "purged_since": told.traces.lost,
+            "llm": asdict(told.traces.usage),
             "undoes": list(told.undid),
             "undone_by": told.undone_by,
             "wholly_undone": told.wholly,
@@ -167,9 +170,12 @@ class _Teller:
             did.append(f"{'' if told.wholly else 'partly '}undone by run {told.undone_by}")
         if told.traces.lost:
             did.append(f"{_counted(told.traces.lost, 'message', 'messages')} of it purged since")
+        spent = [render.cost(told.traces.usage)] if told.traces.usage.calls else []
         ended = [] if run.outcome == "done" else [_outcome(run)]
         when = self._when(datetime.fromisoformat(run.started_at))
-        return f"{run.id:>4}  {when}  {run.command:<9}  {', '.join((did or _nothing(told)) + ended)}".rstrip()
+        return (
+            f"{run.id:>4}  {when}  {run.command:<9}  {', '.join([*(did or _nothing(told)), *spent, *ended])}".rstrip()
+        )
 
     def _when(self, moment: datetime) -> str | None:
         return self._out.time(moment.astimezone(self._out.zone).replace(microsecond=0))

@@ -27,6 +27,10 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something fails.")]
+BudgetOption = Annotated[
+    int | None,
+    typer.Option("--budget-tokens", min=1, metavar="N", help="Stop before the language model takes more tokens."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:  # `lightmem --help` reads this module
-    from lightmem_cli.records import Entry, Hit, Message, MessageKey, Row, TimeRange
+    from lightmem_cli.records import Entry, Hit, Message, MessageKey, Row, TimeRange, Usage
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -31,6 +31,11 @@ def one_line(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 message`, `2 messages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def cost(usage: Usage) -> str:
+    """What asking a language model took, the tokens of prompts and then of replies: `3 calls, 5,120 + 270 tokens`."""
+    return f"{counted(usage.calls, 'call')}, {usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
     """
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.care import stats as count
+    from lightmem_cli.engine.extraction import waits_for_topics
     from lightmem_cli.engine.shorten import not_shortened
 
     with Memory(open_chosen(profile, home=home), notice=notice) as memory:
@@ -37,9 +38,9 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
             return
         counts = memory.history.counts
         places = render.counted(counts.conversations(), "conversation"), render.counted(counts.sessions(), "session")
-        waiting = not_shortened(memory)
+        waiting, topics_open = not_shortened(memory), waits_for_topics(memory)
         days, voices = counts.days(), counts.voices(limit=_VOICES)
-    for line in _totals(counted, in_places=", ".join(places), not_shortened=waiting):
+    for line in _totals(counted, in_places=", ".join(places), not_shortened=waiting, topics_open=topics_open):
         typer.echo(line)
     if sys.stdout.isatty() and counted["messages"]:
         width = min(_WIDTH, shutil.get_terminal_size().columns - 40)
@@ -47,7 +48,7 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
             typer.echo(line)
 
 
-def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int) -> Iterator[str]:
+def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int, topics_open: bool) -> Iterator[str]:
     from lightmem_cli.engine.doctor import mends_of
 
     yield _total("messages", counted["messages"], f"in {in_places}")
@@ -61,16 +62,30 @@ def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int) -
         of_topics = "message of an ended topic is" if not_shortened == 1 else "messages of ended topics are"
         yield _total("unshortened", not_shortened, f"{of_topics} not shortened (lightmem segment)")
     for kind, states in counted["entries"].items():
-        aside = ", ".join(f"{count:,} {state}" for state, count in states.items() if state != "active")
+        aside = ", ".join(f"{count:,} {_aside(kind, state)}" for state, count in states.items() if state != "active")
         name = {"summary": "summaries"}.get(kind, f"{kind}s")
         yield _total(name, states.get("active", 0), f"and {aside}" if aside else "")
     if counted["pinned"]:
         yield _total("pinned", counted["pinned"], "(lightmem pin)")
     for stage, waiting in counted["pending"].items():
-        yield _total(f"to {stage}", waiting, f"({mends_of([stage])})")
+        yield _total(f"to {stage}", waiting, f"({mends_of([stage], topics_open=topics_open)})")
     if counted["quarantined"]:
         yield _total("quarantined", counted["quarantined"], "(lightmem doctor)")
+    for purpose, its in counted["llm"].items():
+        yield _total("asked", its["calls"], f"to {purpose}: {_cost(its)}")
     yield f"{'disk':<12} {counted['disk_bytes'] / 1e6:>9,.1f}  MB"
+
+
+def _aside(kind: str, state: str) -> str:
+    """What it means that an entry of this kind is not active."""
+    if state != "unsupported":
+        return state
+    return "unsupported by what was said" if kind in ("fact", "relation") else "set aside"
+
+
+def _cost(its: Mapping[str, Any]) -> str:
+    cached = f", {its['cached_tokens']:,} of them cached" if its["cached_tokens"] else ""
+    return f"{its['prompt_tokens']:,} tokens{cached}; {its['completion_tokens']:,} in reply; {its['seconds']:,.0f} s"
 
 
 def _total(name: str, count: int, remark: str = "") -> str:

@@ -61,20 +61,20 @@ def progress(
     """A bar that shows how far `label` is, on a terminal only; `beside_output`: not where stdout goes there meanwhile.
 
     Call what it yields with the number of `unit`s done so far and, where that is not what `total` counts, with `at`,
-    the part of `total` that is behind.
+    the part of `total` that is behind; `also` is said behind it.
     """
     if not sys.stderr.isatty() or (beside_output and sys.stdout.isatty()):
-        yield lambda done, at=None: None
+        yield lambda done, at=None, also="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    count = TextColumn("{task.fields[count]:,} " + unit)
+    count = TextColumn("{task.fields[count]:,} " + unit + "{task.fields[also]}")
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, count=0)
+        task = bar.add_task(label, total=total, count=0, also="")
 
-        def report(done: int, at: int | None = None) -> None:
-            bar.update(task, completed=done if at is None else at, count=done)
+        def report(done: int, at: int | None = None, also: str = "") -> None:
+            bar.update(task, completed=done if at is None else at, count=done, also=also)
 
         yield report

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, assert_never
 
 import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.ingest import tell_quarantined
-from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, QuietOption, examples, open_chosen
+from lightmem_cli.cli.options import (
+    BudgetOption,
+    HomeOption,
+    JsonOption,
+    ProfileOption,
+    QuietOption,
+    examples,
+    open_chosen,
+)
 from lightmem_cli.cli.talk import interruptible, notice, progress
-from lightmem_cli.errors import InputError
+from lightmem_cli.errors import InputError, LightmemError
 
 if TYPE_CHECKING:
     from lightmem_cli.engine import Memory
     from lightmem_cli.engine.consolidate import Consolidated
-    from lightmem_cli.update.plan import Merge
+    from lightmem_cli.update.steps import Step
 
 EXAMPLES = examples(
     "lightmem update",
@@ -38,42 +46,52 @@ ApplyOption = Annotated[
 def update(
     dry_run: DryRunOption = False,
     apply: ApplyOption = None,
+    use: Annotated[
+        Literal["rules", "llm"] | None,
+        typer.Option(help="llm judges what is near, too; else update.use."),
+    ] = None,
+    budget_tokens: BudgetOption = None,
     quiet: QuietOption = False,
     profile: ProfileOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge facts that say the same.
+    """Merge facts that say the same, and correct those that hold no more.
 
     First the memory's pending work is done. Then facts in the same words, and facts that differ only in how they say
     it, become one that rests on all their messages; the others stay, superseded, and `lightmem undo` brings them back.
-    Run again, only what is new since is compared. With --json each merge is printed as in the plan of --dry-run.
+    With a language model, older facts that newer ones correct are superseded too, and those that contradict each other
+    are noted. Run again, only what is new since is compared. With --json each step is printed as in the plan of
+    --dry-run.
     """
     if dry_run and apply is not None:
         raise InputError("--dry-run and --apply are two different things", hint=_PLAN_HINT)
-    from lightmem_cli.engine import Memory
+    from lightmem_cli.engine import Budget, Memory
 
-    merges = None if apply is None else list(_read_plan(apply))
-    chosen = open_chosen(profile, home=home)
+    steps = None if apply is None else list(_read_plan(apply))
+    chosen = open_chosen(profile, home=home, overrides={"update": {"use": use}})
     with Memory(chosen, notice=_say_nothing if quiet else notice, reader=dry_run) as memory:
+        memory.budget = None if budget_tokens is None else Budget(budget_tokens)
         if dry_run:
             _show_plan(memory, quiet=quiet)
             return
         with interruptible("the same command goes on from there"):
-            done = _merge(memory, merges)
+            done = _consolidate(memory, steps)
         quarantined = memory.history.work.quarantined()
     if not quiet:
         _show(done, as_json=as_json)
+        _tell_left(done.stopped)
     tell_quarantined(quarantined)
+    _raise_first(done.faults)
 
 
-def _merge(memory: Memory, merges: Sequence[Merge] | None) -> Consolidated:
+def _consolidate(memory: Memory, steps: Sequence[Step] | None) -> Consolidated:
     """Do a reviewed plan, or all that is to be done."""
     from lightmem_cli.engine.consolidate import apply_plan, consolidate
     from lightmem_cli.engine.pending import work_first
 
-    if merges is not None:
-        return apply_plan(memory, merges)
+    if steps is not None:
+        return apply_plan(memory, steps)
     with progress("working off", unit="items") as report:
         work_first(memory, progress=report)
     with progress("comparing", unit="facts") as report:
@@ -81,40 +99,87 @@ def _merge(memory: Memory, merges: Sequence[Merge] | None) -> Consolidated:
 
 
 def _show_plan(memory: Memory, *, quiet: bool) -> None:
-    from lightmem_cli.engine.consolidate import propose
-    from lightmem_cli.update.plan import to_json
+    from lightmem_cli.engine.consolidate import Foreseen, foresee, propose
+    from lightmem_cli.engine.extraction import waits_for_topics
+    from lightmem_cli.update.lines import to_json
 
     waiting = memory.history.work.pending()
     with progress("comparing", unit="facts") as report:
         proposed = propose(memory, progress=report)
     for merge in proposed.merges:
         render.as_json(to_json(merge))
-    if quiet:
-        return
+    foreseen = Foreseen(())
+    if memory.settings.update.use == "llm":
+        with progress("asking about", unit="facts") as report:
+            foreseen = foresee(memory, proposed.merges, progress=report)
+    for step in foreseen.steps:
+        render.as_json(to_json(step))
+    if not quiet:
+        _tell_waiting(waiting, topics_open=waits_for_topics(memory))
+        _tell_apart(proposed.apart)
+        _tell_left(foreseen.stopped)
+        if not proposed.merges and not foreseen.steps:
+            notice("nothing to merge")
+    _raise_first(foreseen.faults)
+
+
+def _tell_waiting(waiting: Mapping[str, int], *, topics_open: bool) -> None:
+    """Say what a plan does not know of yet."""
+    from lightmem_cli.engine.doctor import mends_of
+
     if any(waiting.values()):
         messages, entries = waiting.get("extract", 0), waiting.get("embed", 0)
         parts = [render.counted(messages, "message")] if messages else []
         parts += [f"{entries:,} {'entry' if entries == 1 else 'entries'}"] if entries else []
         what = " and ".join(parts) or render.counted(sum(waiting.values()), "step")
-        notice(f"{what} still waiting, and not in this plan (lightmem extract)")
-    _tell_apart(proposed.apart)
-    if not proposed.merges:
-        notice("nothing to merge")
+        notice(f"{what} still waiting, and not in this plan ({mends_of(waiting, topics_open=topics_open)})")
 
 
 def _show(done: Consolidated, *, as_json: bool) -> None:
-    """Print each merge on stdout, and on stderr what it came to."""
-    from lightmem_cli.update.plan import to_json
+    """Print each step on stdout, and on stderr what it came to."""
+    from lightmem_cli.update.lines import to_json
 
-    for merge in done.merged:
+    for step in done.steps:
         if as_json:
-            render.as_json(to_json(merge))
+            render.as_json(to_json(step))
             continue
-        typer.echo(f"kept {merge.keep}  {render.one_line(merge.text)}")
-        for dropped in merge.drop:
-            typer.echo(f"  merged {dropped.id}  {render.one_line(dropped.text)} ({dropped.why})")
+        for line in _lines(step):
+            typer.echo(line)
     _tell_apart(done.apart)
     notice(done.summary)
+
+
+def _lines(step: Step) -> Iterator[str]:
+    """A step as a person reads it: what stands, and under it what became of the other facts."""
+    from lightmem_cli.update.steps import Conflict, Correction, Merge
+
+    match step:
+        case Merge():
+            yield f"kept {step.keep}  {render.one_line(step.text)}"
+            for dropped in step.drop:
+                yield f"  merged {dropped.id}  {render.one_line(dropped.text)} ({dropped.why})"
+        case Correction():
+            yield f"kept {step.by.id}  {render.one_line(step.by.text)}"
+            yield f"  corrected {step.old.id}  {render.one_line(step.old.text)} ({step.why})"
+        case Conflict():
+            yield f"kept {step.other.id}  {render.one_line(step.other.text)}"
+            yield f"  contradicts {step.one.id}  {render.one_line(step.one.text)} ({step.why})"
+        case _:
+            assert_never(step)
+
+
+def _tell_left(stopped: str | None) -> None:
+    """Say why not all was asked."""
+    if stopped:
+        notice(f"stopped: {stopped}; the next update goes on from there")
+
+
+def _raise_first(faults: Sequence[LightmemError]) -> None:
+    """End with what the language model failed on: what was done stands, and the rest is asked next time."""
+    for fault in faults:
+        kept = "what was done stands, and the next update asks for the rest"
+        fault.hint = f"{fault.hint}; {kept}" if fault.hint else kept
+        raise fault
 
 
 def _tell_apart(pairs: int) -> None:
@@ -123,9 +188,9 @@ def _tell_apart(pairs: int) -> None:
         notice(f"{render.counted(pairs, 'pair')} of facts left apart: their merger was undone (lightmem log)")
 
 
-def _read_plan(name: str) -> Iterator[Merge]:
-    """The merges of a plan, a JSON object a line."""
-    from lightmem_cli.update.plan import from_json
+def _read_plan(name: str) -> Iterator[Step]:
+    """The steps of a plan, a JSON object a line."""
+    from lightmem_cli.update.lines import from_json
 
     try:
         lines = (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).splitlines()

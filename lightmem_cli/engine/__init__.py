@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -22,10 +22,17 @@ from lightmem_cli.store.history import History
 
 @dataclass(slots=True)
 class Budget:
-    """Tokens that may be spent, prompts and replies together; `spent` grows with each reply."""
+    """Tokens that may be spent, prompts and replies together; `spent` grows with each reply.
+
+    `reserved` is the most that calls under way may cost. `rate` is the most tokens that the server counted for one of
+    ours, in a long prompt; 0 before one was asked. `extra` are those that it puts around each, None before it replied.
+    """
 
     tokens: int
     spent: int = 0
+    reserved: int = 0
+    rate: float = 0
+    extra: float | None = None
 
 
 class Memory:
@@ -50,7 +57,8 @@ class Memory:
         return embedder_of(self.settings, notice=self.notice)
 
     @cached_property
-    def extractor(self) -> Extractor:
+    def extractor(self) -> Extractor | None:
+        """What extracts from one message after the other; None where a language model reads many at once."""
         from lightmem_cli.extract import open_extractor
 
         extract = self.settings.extract
@@ -70,7 +78,7 @@ class Memory:
         """
         from lightmem_cli.llm import open_language_model
 
-        model = open_language_model(self.settings.llm, notice=self.notice)
+        model = open_language_model(self.settings.llm, notice=self.notice, remembered=_Servers(self.history))
         if model is None:
             raise ProfileError(
                 'no language model is set (llm.use = "none")',
@@ -110,7 +118,7 @@ class Memory:
         self.indexes.check(self.history.vectors.active_space())
         with self.history.transaction():
             run = self.history.runs.begin(command)
-            self.history.work.reopen()
+            self.history.work.reopen(often=command == "ingest")  # a hook does so after every turn
         outcome = "interrupted"
         try:
             if command != "purge":
@@ -153,6 +161,21 @@ class Memory:
         self.close()
         if isinstance(error, sqlite3.Error):  # a read outside a transaction met a damaged or locked file
             raise self.history.explained(error) from error
+
+
+class _Servers:
+    """What was found out about servers, as history keeps it."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def remembered(self, key: str) -> str | None:
+        return self._history.calls.remembered(key)
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep `value`, unless another process is writing: then it is found out anew."""
+        with suppress(ProfileBusy, StoreError), self._history.impatient(seconds=1), self._history.transaction():
+            self._history.calls.remember(key, value)
 
 
 def embedder_of(settings: Settings, *, notice: Progress) -> Embedder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.pending import embed_some
@@ -14,9 +15,7 @@ def stats(memory: Memory) -> dict[str, object]:
     """What `stats --json` prints (DESIGN §7)."""
     history = memory.history
     files = [path for path in memory.profile.folder.rglob("*") if path.is_file()]
-    usage = history.counts.model_calls()
     shortened, kept = history.counts.compressed()
-    fields = ("calls", "prompt_tokens", "completion_tokens", "cached_tokens")
     return {
         "messages": history.counts.messages(),
         "segments": history.counts.segments(),
@@ -27,7 +26,10 @@ def stats(memory: Memory) -> dict[str, object]:
         "conflicts": history.counts.conflicts(),
         "pinned": history.counts.pinned(),
         "forgotten": history.counts.forgotten(),
-        "llm": {purpose: {field: getattr(its, field) for field in fields} for purpose, its in usage.items()},
+        "llm": {
+            purpose: asdict(asked.usage) | {"seconds": round(asked.seconds, 3)}
+            for purpose, asked in history.counts.model_calls().items()
+        },
         "disk_bytes": sum(path.stat().st_size for path in files),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.extraction import waits_for_topics
 from lightmem_cli.errors import ExitCode, MissingPart
 
 _TRIES = 5  # at a moment in which nobody writes
@@ -45,18 +46,27 @@ def check_work(memory: Memory) -> list[Finding]:
     """What waits to be done, and what was set aside."""
     work = memory.history.work
     pending, quarantined = work.pending(), work.quarantined()
+    topics_open = waits_for_topics(memory)
+    waiting = f"{sum(pending.values()):,} steps wait"
+    if topics_open and pending.keys() == {"extract"}:
+        waiting = f"{pending['extract']:,} messages wait for their topics to end"
     seen = f"{len(quarantined):,} items" + (f", the first: {quarantined[0].reason}" if quarantined else "")
     return [
-        Finding("pending work", True, f"{sum(pending.values()):,} steps wait", mends_of(pending)),
+        Finding("pending work", True, waiting, mends_of(pending, topics_open=topics_open)),
         Finding("quarantine", not quarantined, seen, mends_of(one.stage for one in quarantined), ExitCode.MODEL),
     ]
 
 
-def mends_of(stages: Iterable[str]) -> str | None:
-    """The command that does the waiting steps of `stages`; None where there is none."""
+def mends_of(stages: Iterable[str], *, topics_open: bool = False) -> str | None:
+    """The command that does the waiting steps of `stages`; None where there is none.
+
+    With `topics_open`, a language model can read nothing of what waits before its topics have ended.
+    """
     waiting = set(stages)
     if not waiting:
         return None
+    if topics_open and waiting == {"extract"}:
+        return "lightmem segment, then lightmem extract"
     return "lightmem segment" if waiting <= _OF_TOPICS else "lightmem extract"  # which goes on to topics
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.fallen import bring_back, bring_back_corrected, is_unsaid, merged_into
 from lightmem_cli.engine.revise import revise
 from lightmem_cli.errors import InputError
 from lightmem_cli.records import Entry, Kind, LinkKind, State
@@ -115,57 +116,6 @@ def rehearsal(history: History) -> Iterator[None]:
         raise _NotMeant
 
 
-def unsay(history: History, message: int, entries: Mapping[int, Entry], *, run: int, reason: str, step: int) -> None:
-    """Take from `entries` a message that they rest on, as it does not say any more what it said.
-
-    What was born of it is supported no more: what was merged into such an entry comes back, and if it was itself merged
-    into another it is its own again. Other entries go on without it, and say what they said at birth.
-    """
-    fallen: set[int] = set()
-    for id, old in entries.items():
-        if message not in history.purge.born_of(id) and old.kind is not Kind.SUMMARY:
-            rests_on = [source for source in history.entries.source_ids(id) if source != message]
-            after = entry_with(old, history.purge.birth(id))
-            if not rests_on:
-                rests_on, after = history.purge.born_of(id), replace(after, state=State.DELETED)
-            revise(history, id, after, run=run, reason=reason, sources=rests_on, step=step)
-            continue
-        fallen.add(id)
-        links = history.entries.links_from(id)
-        own = [link for link in links if link[1] is not LinkKind.MERGED_INTO]
-        is_merged = old.state is State.SUPERSEDED and own != links
-        if old.state is State.ACTIVE or is_merged:
-            changed = own if is_merged else None
-            revise(history, id, replace(old, state=State.UNSUPPORTED), run=run, reason=reason, links=changed, step=step)
-    bring_back(history, fallen, run=run, reason=reason, step=step)
-
-
-def bring_back(history: History, fallen: Collection[int], *, run: int, reason: str, step: int) -> list[int]:
-    """Unlink what was merged into `fallen` entries; which of it is active again, as nothing else stands for it."""
-    back: list[int] = []
-    for id in history.entries.pointing_to(fallen):
-        links = history.entries.links_from(id)
-        kept = [link for link in links if link[0] not in fallen or link[1] is not LinkKind.MERGED_INTO]
-        if id in fallen or kept == links:
-            continue
-        entry = history.entries.get([id])[id]
-        if entry.state is State.SUPERSEDED and not outdone(history, id, besides=fallen):
-            entry = replace(entry, state=State.ACTIVE)
-            back.append(id)
-        revise(history, id, entry, run=run, reason=reason, links=kept, step=step)
-    return back
-
-
-def outdone(history: History, id: int, *, besides: Collection[int]) -> bool:
-    """Whether an entry is merged into or superseded by any other than those in `besides`."""
-    ends = [
-        target if source == id else source
-        for source, target, kind in history.entries.links_of(id)
-        if (kind is LinkKind.MERGED_INTO and source == id) or (kind is LinkKind.SUPERSEDES and target == id)
-    ]
-    return any(end not in besides for end in ends)
-
-
 def summaries_of(history: History, ids: Collection[int]) -> set[int]:
     """The summaries that quote any of the entries `ids`, and those that quote these."""
     found: set[int] = set()
@@ -263,15 +213,21 @@ def _forget(history: History, aim: Aim, *, run: int) -> Forgotten:
     for id in aim.entries:  # first, as they take with them what was merged into them
         step = history.revisions.new_step()
         _hide(history, [id], run=run, reason="forgotten", step=step, hidden=hidden)
-        merged = list(_merged_into(history, id))
+        merged = list(_all_merged_into(history, id))
         name = aim.entries[id].id
         _hide(history, merged, run=run, reason=f"merged into {name}, which was forgotten", step=step, hidden=hidden)
-        _hide_summaries(history, {id, *merged}, run=run, reason=f"{name} was forgotten", step=step, hidden=hidden)
+        gone, reason = {id, *merged}, f"{name} was forgotten"
+        _hide_summaries(history, gone, run=run, reason=reason, step=step, hidden=hidden)
+        superseded = history.entries.get(
+            target for one in gone for target, kind in history.entries.links_from(one) if kind is LinkKind.SUPERSEDES
+        )
+        returned = bring_back_corrected(history, gone, run=run, reason=reason, step=step)
+        back |= {one: superseded[one] for one in returned}
     for message in _not_forgotten(history, aim).messages:  # asked again: someone else may just have done it
         back |= _forget_message(history, message, run=run, hidden=hidden, kept=kept)
     fates = [replace(fate, was=back.get(id, fate.was)) for id, fate in hidden.items()]
-    returned = [Fate(was, State.ACTIVE) for id, was in back.items() if id not in hidden]
-    return Forgotten(fates, len(kept.difference(hidden)), back=returned)
+    again = [Fate(was, State.ACTIVE) for id, was in back.items() if id not in hidden]
+    return Forgotten(fates, len(kept.difference(hidden)), back=again)
 
 
 def _forget_message(
@@ -289,7 +245,7 @@ def _forget_message(
     for id, entry in history.entries.get(history.entries.of_message(message.id)).items():
         if entry.state is State.DELETED:
             continue
-        if entry.kind is Kind.SUMMARY or _is_unsaid(history, id):
+        if entry.kind is Kind.SUMMARY or is_unsaid(history, id):
             fallen[id] = entry
         else:
             left = [source for source in history.entries.source_ids(id) if source != message.id]
@@ -305,7 +261,8 @@ def _forget_message(
         sources = forgotten if others_say_it else None  # hidden, it blocks nothing of what these say
         _hide(history, [id], run=run, reason=reason, step=step, hidden=hidden, sources=sources)
     _hide_summaries(history, set(hidden) - before, run=run, reason=reason, step=step, hidden=hidden)
-    was = history.entries.get(history.entries.pointing_to(fallen))
+    corrected = [target for id in fallen for target, _ in history.entries.links_from(id)]
+    was = history.entries.get([*history.entries.pointing_to(fallen), *corrected])
     return {id: was[id] for id in bring_back(history, fallen.keys(), run=run, reason=reason, step=step)}
 
 
@@ -314,32 +271,12 @@ def _unsaid_with(history: History, fallen: Collection[int]) -> dict[int, Entry]:
     found: dict[int, Entry] = {}
     waiting = list(fallen)
     while waiting:
-        for id, entry in history.entries.get(_merged(history, waiting.pop())).items():
+        for id, entry in history.entries.get(merged_into(history, waiting.pop())).items():
             new = id not in found and id not in fallen
-            if new and entry.state is State.SUPERSEDED and _is_unsaid(history, id):
+            if new and entry.state is State.SUPERSEDED and is_unsaid(history, id):
                 found[id] = entry
                 waiting.append(id)
     return found
-
-
-def _is_unsaid(history: History, id: int) -> bool:
-    """Whether an entry falls with what was forgotten: all that it rests on, or the words in which it stands for others.
-
-    A merged fact keeps the words and the time of its birth, also where it rests on what was merged into it alone.
-    """
-    rests_on = history.entries.source_ids(id)
-    if len(history.entries.forgotten(rests_on)) == len(rests_on):
-        return True
-    return bool(_merged(history, id) and history.entries.forgotten(history.purge.born_of(id)))
-
-
-def _merged(history: History, id: int) -> list[int]:
-    """What was merged into an entry, whatever became of it since."""
-    return [
-        source
-        for source, target, kind in history.entries.links_of(id)
-        if kind is LinkKind.MERGED_INTO and target == id and source != id
-    ]
 
 
 def _hide_summaries(
@@ -366,11 +303,11 @@ def _hide(
             hidden[id] = Fate(entry, State.DELETED)
 
 
-def _merged_into(history: History, id: int) -> Iterator[int]:
+def _all_merged_into(history: History, id: int) -> Iterator[int]:
     """What was merged into an entry, and into that, and is superseded since."""
     seen, waiting = {id}, [id]
     while waiting:
-        for other, entry in history.entries.get(_merged(history, waiting.pop())).items():
+        for other, entry in history.entries.get(merged_into(history, waiting.pop())).items():
             if other not in seen and entry.state is State.SUPERSEDED:
                 seen.add(other)
                 waiting.append(other)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.asking import Estimate
 from lightmem_cli.engine.consolidate import after_ingest
+from lightmem_cli.engine.extraction import Flush, is_read_by_model, read_waiting
 from lightmem_cli.engine.identify import Identifier
 from lightmem_cli.engine.journal import OnConflict, journal
-from lightmem_cli.engine.pending import Done, work_off
+from lightmem_cli.engine.pending import work_off
+from lightmem_cli.engine.steps import Done
 from lightmem_cli.engine.topics import ask_to_close
-from lightmem_cli.errors import InputError, MissingPart
+from lightmem_cli.errors import InputError, LightmemError, MissingPart, ProfileError, Unavailable
 from lightmem_cli.records import Row
 from lightmem_cli.transcript import BadLine, Item, Skipped
 
@@ -24,7 +27,9 @@ OnError: TypeAlias = Literal["stop", "skip"]
 class Ingested:
     """What a transcript came to: messages by what became of them, facts born, entries embedded, topics that ended.
 
-    `messages` are new, `known` were there already, `rejected` could not be read, `skipped` hold nothing by design.
+    `messages` are new, `known` were there already, `rejected` could not be read, `skipped` hold nothing by design. Of
+    what a language model read: `unsupported` facts, which their messages do not bear out, messages set `aside`, and the
+    calls and tokens that it took.
     """
 
     messages: int = 0
@@ -35,13 +40,20 @@ class Ingested:
     facts: int = 0
     embedded: int = 0
     topics: int = 0
+    unsupported: int = 0
+    aside: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HowToIngest:
     """The choices of one ingest. `conversation` and `session` name what rows leave unnamed.
 
-    With `keep_open` the last topic of a session does not end with the transcript.
+    With `keep_open` the last topic of a session does not end with the transcript. A language model reads what is new
+    once all is kept; where transcripts come `live`, also while more may come.
     """
 
     conversation: str | None = None
@@ -51,6 +63,16 @@ class HowToIngest:
     on_error: OnError = "stop"
     journal_only: bool = False
     keep_open: bool = False
+    live: bool = False
+
+
+@dataclass(slots=True)
+class _Gone:
+    """What an ingest has found out that it must do without: models of topics, and the language model."""
+
+    errors: list[LightmemError] = field(default_factory=list)
+    topics: bool = False
+    reading: bool = False
 
 
 def ingest(
@@ -60,18 +82,22 @@ def ingest(
     *,
     reject: Callable[[BadLine], None],
     progress: Callable[[Ingested], None],
+    tell: Callable[[Estimate], None] | None = None,
 ) -> Ingested:
     """Ingest transcripts, each an iterable of batches as they become available.
 
     Every batch is journalled and worked off before the next is asked for, so a slow pipe is searchable line by line.
     Bad lines go to `reject` (`on_error = "skip"`), or the first one ends the ingest after all before it was kept.
+    `tell` is told what a language model's reading is to take, before it begins.
 
     Raises:
         InputError: a bad line, with `on_error = "stop"`.
-        MissingPart: a model is not on this machine: all was kept, and what takes the model waits for it.
+        MissingPart, Unavailable, ProfileError: a model is not there: all was kept, and what takes the model waits for
+            it.
     """
     total = Ingested()
-    lacks: list[MissingPart] = []
+    gone = _Gone()
+    touched: set[tuple[str, str]] = set()
     with memory.run("ingest") as run:
         for batches in transcripts:
             known = memory.history.messages.identified_by_order
@@ -83,21 +109,28 @@ def ingest(
                 for line in bad if how.on_error == "skip" else ():
                     reject(line)
                 if not how.journal_only:
-                    total = _work_off(memory, total, run=run, progress=progress, lacks=lacks)
+                    total = _work_off(memory, total, run=run, progress=progress, gone=gone)
+                    if how.live:
+                        total = _read(memory, total, "full", places=ends.keys(), run=run, progress=progress, gone=gone)
                 if bad and how.on_error == "stop":
                     raise InputError(
                         f"{bad[0].origin}: {bad[0].reason}",
                         hint="mend the line and run again, or pass --on-error skip",
                     )
+            touched |= ends.keys()
             if not how.keep_open:  # nor where it broke off: what follows may belong to the same topic
                 ask_to_close(memory.history, ends)
         if how.journal_only:
             memory.indexes.catch_up(space=None)
         else:
             # Also what an earlier run, cut short, left behind.
-            total = _work_off(memory, total, run=run, progress=progress, lacks=lacks)
-        if lacks:
-            raise lacks[0]
+            total = _work_off(memory, total, run=run, progress=progress, gone=gone)
+            # Where topics could not be cut, what is left would be gathered in another way once they are.
+            flush: Flush = "full" if how.keep_open or gone.topics else "ended"
+            places = touched if flush == "full" else None
+            total = _read(memory, total, flush, places=places, run=run, progress=progress, gone=gone, tell=tell)
+        if gone.errors:
+            raise gone.errors[0]
     after_ingest(memory, journal_only=how.journal_only)
     return total
 
@@ -108,15 +141,42 @@ def _work_off(
     *,
     run: int,
     progress: Callable[[Ingested], None],
-    lacks: list[MissingPart],
+    gone: _Gone,
 ) -> Ingested:
-    """Work off what waits. A model that is not here is noted in `lacks`, and the rest is kept and worked off."""
+    """Work off what waits. A model that is not here is noted in `gone`, and the rest is kept and worked off."""
     try:
-        for done in work_off(memory, run=run, topics=not lacks):
+        for done in work_off(memory, run=run, topics=not gone.topics):
             total = _plus(total, done)
             progress(total)
     except MissingPart as missing:
-        lacks.append(missing)
+        gone.errors.append(missing)
+        gone.topics = True
+    return total
+
+
+def _read(
+    memory: Memory,
+    total: Ingested,
+    flush: Flush,
+    *,
+    places: Collection[tuple[str, str]] | None,
+    run: int,
+    progress: Callable[[Ingested], None],
+    gone: _Gone,
+    tell: Callable[[Estimate], None] | None = None,
+) -> Ingested:
+    """Have a language model read what waits, where one does. One that is not there is noted in `gone`."""
+    if gone.reading or not is_read_by_model(memory):
+        return total
+    try:
+        for done in read_waiting(memory, run=run, flush=flush, places=places, tell=tell):
+            memory.indexes.catch_up(space=memory.history.vectors.active_space())
+            total = _plus(total, done)
+            progress(total)
+            gone.reading = done.stopped is not None
+    except (MissingPart, Unavailable, ProfileError) as error:
+        gone.errors.append(error)
+        gone.reading = True
     return total
 
 
@@ -180,4 +240,10 @@ def _plus(total: Ingested, done: Done) -> Ingested:
         facts=total.facts + done.born,
         embedded=total.embedded + done.embedded,
         topics=total.topics + len(done.topics),
+        unsupported=total.unsupported + done.unsupported,
+        aside=total.aside + done.aside,
+        calls=total.calls + done.usage.calls,
+        prompt_tokens=total.prompt_tokens + done.usage.prompt_tokens,
+        completion_tokens=total.completion_tokens + done.usage.completion_tokens,
+        cached_tokens=total.cached_tokens + done.usage.cached_tokens,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from lightmem_cli.engine.forget import unsay
+from lightmem_cli.engine.fallen import unsay
 from lightmem_cli.engine.identify import Identified, Identifier, NotAContinuation
 from lightmem_cli.engine.revise import embed_anew, revise
 from lightmem_cli.records import Entry, Kind, Message, Row, State, entry_id, row_text

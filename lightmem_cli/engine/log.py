@@ -55,7 +55,7 @@ class Event:
 
 
 def runs(memory: Memory, *, limit: int) -> list[Told]:
-    """The last `limit` runs, newest first."""
+    """The last `limit` runs, newest first, but for those that only asked a language model."""
     return _traced(memory.history, memory.history.runs.newest(limit))
 
 

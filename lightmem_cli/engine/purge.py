@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.forget import Aim, Fate, bring_back, outdone, purging_command, rehearsal, summaries_of
+from lightmem_cli.engine.fallen import bring_back, outdone
+from lightmem_cli.engine.forget import Aim, Fate, purging_command, rehearsal, summaries_of
 from lightmem_cli.engine.pending import embed_some
 from lightmem_cli.engine.revise import embed_anew, revise
 from lightmem_cli.errors import InputError, MissingPart, ProfileBusy, SpaceMismatch
@@ -111,6 +112,7 @@ def _erase(history: History, messages: Collection[int], *, run: int) -> list[Fat
     reworded = {id for id in gained if "text" in purge.birth(id)}
     gone |= summaries_of(history, gone | reworded)
     gained -= gone
+    history.calls.erase({*messages, *purge.rested_on(_retelling(entries, gained))})
     erased = history.entries.get(sorted(gone))
     freed = _outdone_by(history, gone)
     loosened = set(history.entries.pointing_to(gone)) - gone
@@ -133,6 +135,15 @@ def _erase(history: History, messages: Collection[int], *, run: int) -> list[Fat
     return [Fate(entry, None) for entry in erased.values()] + [
         Fate(replace(entry, state=State.SUPERSEDED), State.ACTIVE) for entry in returned
     ]
+
+
+def _retelling(entries: Mapping[int, Entry], gained: Collection[int]) -> set[int]:
+    """The entries through which a language model may have been sent purged words as those of other messages.
+
+    A fact says so what was merged into it, even when it no longer rests on the message that said it. What a model was
+    sent of a summary, it was sent of all messages that the summary rests on.
+    """
+    return {id for id, entry in entries.items() if entry.kind is not Kind.SUMMARY} | set(gained)
 
 
 def _merged_from(history: History, gone: Iterable[int]) -> set[int]:

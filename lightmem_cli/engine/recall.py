@@ -11,7 +11,7 @@ from lightmem_cli.ask import answer_from_evidence
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.pending import UNEMBEDDED_FOR_A_READER, embed_some
 from lightmem_cli.errors import MissingPart, ProfileBusy
-from lightmem_cli.records import Answer, Filter, Hit, MessageKey, Space, State, TimeRange
+from lightmem_cli.records import Answer, Filter, Hit, Kind, MessageKey, Space, State, TimeRange
 from lightmem_cli.retrieve import Retriever
 from lightmem_cli.store.files import IndexBroken
 
@@ -53,9 +53,9 @@ class Recall:
             asked_at=query.asked_at,
         )
 
-    def ask(self, query: Query) -> Answer:
-        """Without a language model: the best evidence, cited."""
-        return answer_from_evidence(self.retrieve(query))
+    def ask(self, query: Query, *, most: int = 5) -> Answer:
+        """Without a language model: the best evidence, up to `most` hits, cited."""
+        return answer_from_evidence(self.retrieve(query), most=most)
 
     def times(self, hits: Iterable[Hit]) -> dict[MessageKey, datetime | None]:
         """When each source message of `hits` was said."""
@@ -64,13 +64,20 @@ class Recall:
         return {key: message[1].said_at for key, message in found if message is not None}
 
     def speaks_of(self, hits: Iterable[Hit]) -> dict[str, list[TimeRange]]:
-        """The days that each hit speaks of, by its id: its own, or those of the facts made from its messages."""
+        """The days that each hit speaks of, by its id: its own, or those of the facts made from its messages.
+
+        A summary, which rests on many messages, speaks of its own days alone.
+        """
         history = self._memory.history
         found: dict[str, list[TimeRange]] = {}
         for hit in hits:
+            if hit.entry.kind is Kind.SUMMARY:
+                found[hit.entry.id] = [hit.entry.happened] if hit.entry.happened else []
+                continue
             messages = (history.messages.find(key) for key in hit.entry.sources)
             beside = {id for message in messages if message for id in history.entries.of_message(message[0])}
-            facts = [hit.entry] if hit.entry.happened else list(history.entries.get(sorted(beside)).values())
+            made = history.entries.get(sorted(beside)).values()
+            facts = [hit.entry] if hit.entry.happened else [one for one in made if one.kind is not Kind.SUMMARY]
             days = dict.fromkeys(fact.happened for fact in facts if fact.happened and fact.state is State.ACTIVE)
             found[hit.entry.id] = list(days)
         return found

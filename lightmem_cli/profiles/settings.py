@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -18,7 +19,7 @@ from lightmem_cli.records import Roles
 
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
 
-SECRETS: Final = r"api_?key|secret|password|token$"  # in the name of what is never written to a profile
+SECRETS: Final = r"api[-_]?key|secret|password|authorization|token$"
 
 Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -70,15 +71,23 @@ def _object(value: object) -> object:
         raise ValueError('a JSON object such as {"seed": 1}') from error
 
 
+def _names(value: object) -> Iterator[str]:
+    """The names of all that stands in a value, however deep."""
+    if isinstance(value, dict):
+        yield from value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(one)
+
+
 def _without_secrets(options: dict[str, object]) -> dict[str, object]:
-    if any(re.search(SECRETS, key.lower()) for key in options):
+    if any(re.search(SECRETS, name.lower()) for name in _names(options)):
         raise ValueError("without keys and passwords: they are kept in the environment (llm.api_key_env names where)")
     return options
 
 
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
-    if parts.password or re.search(SECRETS, parts.query.lower()):
+    if parts.username or parts.password or parts.query:  # a key may be any of them
         raise ValueError("without keys and passwords: they are kept in the environment (llm.api_key_env names where)")
     if url and parts.scheme not in ("http", "https"):
         raise ValueError("an address such as http://127.0.0.1:8000/v1")
@@ -168,8 +177,9 @@ class Store(Table):
 
 class Update(Table):
     use: Literal["rules", "llm"] = "rules"  # llm: what rules leave apart is shown to the language model
-    top_k: Annotated[int, Field(ge=1, le=50)] = 5  # llm: newer facts that an older one is compared with, at most
-    near: Share = 0.6  # llm: the cosine from which a newer fact may correct an older one
+    top_k: Annotated[int, Field(ge=1, le=50)] = 3  # llm: newer facts that an older one is compared with, at most
+    # llm: the cosine from which a newer fact may correct an older one; .55 of BEAM's updates and contradictions do
+    near: Share = 0.6
     when: Literal["offline", "online"] = "offline"  # at `lightmem update`, or also at the end of every ingest
     threshold: Share = 0.87  # the cosine from which two facts may say the same
 

@@ -137,15 +137,20 @@ _ASKED = """
 ALTER TABLE jobs ADD COLUMN batch INTEGER;
 CREATE INDEX jobs_by_batch ON jobs (batch) WHERE batch IS NOT NULL;
 ALTER TABLE model_calls ADD COLUMN refused TEXT;
+CREATE INDEX model_calls_by_run ON model_calls (run);
 CREATE TABLE model_inputs (
   call INTEGER NOT NULL REFERENCES model_calls, message INTEGER NOT NULL REFERENCES messages,
   PRIMARY KEY (call, message)) WITHOUT ROWID;
 CREATE INDEX model_inputs_by_message ON model_inputs (message);
+CREATE TABLE judged (
+  older INTEGER NOT NULL REFERENCES entries, newer INTEGER NOT NULL REFERENCES entries, said BLOB NOT NULL,
+  PRIMARY KEY (older, newer)) WITHOUT ROWID;
+CREATE INDEX judged_by_newer ON judged (newer);
 """
 
 
 def m004_asked(connection: sqlite3.Connection) -> None:
-    """Which messages a language model reads together, whose words it was sent, and why a reply was refused."""
+    """Which messages a language model reads together, whose words it was sent, what it refused and judged."""
     for statement in _ASKED.split(";\n"):
         connection.execute(statement)
 

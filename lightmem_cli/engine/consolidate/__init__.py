@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.asking import Asking
+from lightmem_cli.engine.consolidate.corrections import carry_out, find, judge, step_of
 from lightmem_cli.engine.consolidate.pairs import candidates
+from lightmem_cli.engine.consolidate.steps import (
+    check_names,
+    do,
+    faults_of,
+    going,
+    is_done,
+    named_in,
+    says_something_else,
+    try_to,
+)
 from lightmem_cli.engine.pending import embed_some
-from lightmem_cli.engine.revise import revise
-from lightmem_cli.errors import InputError
-from lightmem_cli.records import Entry, Kind, LinkKind, State
+from lightmem_cli.errors import InputError, LightmemError, MissingPart, ModelError, ProfileError
 from lightmem_cli.store.history import History
-from lightmem_cli.update.plan import Merge, plan
+from lightmem_cli.update.plan import plan
+from lightmem_cli.update.steps import Conflict, Correction, Merge, Step
 
 _NAMED = 10  # of the facts that a refusal lists
 
@@ -33,14 +45,21 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Consolidated:
-    """What was merged, in order, and by which run (None: nothing was).
+    """What was done, in order, and by which run (None: nothing was).
 
-    `apart` counts the pairs that stay apart because their merger was undone.
+    `apart` counts the pairs that stay apart because their merger was undone. The language model's `faults` left facts
+    for the next update, and so did what `stopped` it early.
     """
 
-    merged: Sequence[Merge] = ()
+    steps: Sequence[Step] = ()
     run: int | None = None
     apart: int = 0
+    faults: Sequence[LightmemError] = ()
+    stopped: str | None = None
+
+    @property
+    def merged(self) -> list[Merge]:
+        return [step for step in self.steps if isinstance(step, Merge)]
 
     @property
     def dropped(self) -> int:
@@ -49,11 +68,16 @@ class Consolidated:
     @property
     def summary(self) -> str:
         """What was done, and what takes it back, in one line for a person."""
-        if not self.merged:
+        if not self.steps:
             return "nothing to merge"
-        facts = "1 fact" if self.dropped == 1 else f"{self.dropped:,} facts"
         into = "1 that says" if len(self.merged) == 1 else f"{len(self.merged):,} that say"
-        return f"{facts} merged into {into} the same (lightmem undo {self.run} takes it back)"
+        said = {
+            f"merged into {into} the same": self.dropped,
+            "corrected by newer ones": sum(isinstance(step, Correction) for step in self.steps),
+            "contradicted by newer ones": sum(isinstance(step, Conflict) for step in self.steps),
+        }
+        parts = [f"{count:,} {'fact' if count == 1 else 'facts'} {what}" for what, count in said.items() if count]
+        return f"{', '.join(parts)} (lightmem undo {self.run} takes it back)"
 
 
 def _silent(count: int) -> None:
@@ -82,80 +106,176 @@ def propose(memory: Memory, *, done: Iterable[Merge] = (), progress: Callable[[i
     return Proposed(plan(found.facts, found.pairs, threshold=threshold), stage, position, found.settled, found.apart)
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What the language model says is to be done beside merges; what it failed on, and why it was not asked it all."""
+
+    steps: Sequence[Step]
+    faults: Sequence[LightmemError] = ()
+    stopped: str | None = None
+
+
+def foresee(memory: Memory, merges: Iterable[Merge], *, progress: Callable[[int], None] = _silent) -> Foreseen:
+    """What an update would do beside `merges` if the language model were asked, which it is: it need not be again.
+
+    Raises:
+        ModelError, MissingPart, ProfileError: the model could not be asked.
+    """
+    merged = {id for merge in merges for id in named_in(merge)}
+    gone = {one.id for merge in merges for one in merge.drop}
+    found = find(memory, gone=gone, progress=progress)
+    asking = Asking(memory)
+    steps: list[Step] = []
+    faults: list[LightmemError] = []
+    for judged in judge(memory, found.doubts, asking=asking):
+        faults += [judged.fault] if judged.fault else []
+        for step in (step_of(verdict, {}) for verdict in judged.verdicts):
+            if step is None:
+                continue
+            its = set(named_in(step))
+            if its & (gone | merged if isinstance(step, Merge) else gone):
+                continue  # a plan does one thing to a fact; the next update looks at it again
+            steps.append(step)
+            merged |= its if isinstance(step, Merge) else set()
+            gone |= going(step)
+    return Foreseen(steps, faults, asking.stopped)
+
+
 def consolidate(memory: Memory, *, progress: Callable[[int], None] = _silent) -> Consolidated:
-    """Merge the facts that say the same, until none is left; a second time right after changes nothing."""
-    proposed = propose(memory, progress=progress)
-    if not proposed.merges:
-        _settle(memory.history, proposed)
-        return Consolidated(apart=proposed.apart)
-    apart = proposed.apart
-    merged: list[Merge] = []
-    with memory.run("update") as run:
+    """Merge the facts that say the same, until none is left; a second time right after changes nothing.
+
+    With `update.use = "llm"` the language model then judges what is near, and left apart.
+    """
+    with ExitStack() as stack:
+        one = _Update(memory, stack, progress=progress)
+        one.merge()
+        if memory.settings.update.use == "llm":
+            one.correct()
+        return one.end()
+
+
+class _Update:
+    """One update. Its run begins with the first thing that is to be done."""
+
+    def __init__(self, memory: Memory, stack: ExitStack, *, progress: Callable[[int], None]) -> None:
+        self._memory, self._history = memory, memory.history
+        self._stack = stack
+        self._progress = progress
+        self._run: int | None = None
+        self._done: list[Step] = []
+        self._apart = 0
+        self._faults: list[LightmemError] = []
+        self._stopped: str | None = None
+
+    def merge(self) -> None:
+        """Do what rules say."""
+        proposed = propose(self._memory, progress=self._progress)
+        self._apart = proposed.apart
         while proposed.merges:
-            done = [merge for merge in proposed.merges if _apply(memory.history, merge, run=run)]
-            merged += done
+            run = self._begun()
+            done = [merge for merge in proposed.merges if try_to(self._history, merge, run=run)]
+            self._done += done
             if len(done) == len(proposed.merges):
-                _settle(memory.history, proposed)
-                proposed = propose(memory, done=done)
-            elif done or memory.history.runs.position() > proposed.position:  # another writer is at work
-                proposed = propose(memory)
+                _settle(self._history, proposed.stage, proposed.settled)
+                proposed = propose(self._memory, done=done)
+            elif done or self._history.runs.position() > proposed.position:  # another writer is at work
+                proposed = propose(self._memory)
             else:
-                break  # a plan of which nothing fits what it was made from: to plan again would not end
-        else:
-            _settle(memory.history, proposed)
-        _catch_up(memory)
-    return Consolidated(merged, run, apart)
+                return  # a plan of which nothing fits what it was made from: to plan again would not end
+        _settle(self._history, proposed.stage, proposed.settled)
+
+    def correct(self) -> None:
+        """Do what the language model says."""
+        ours: dict[str, int] = {}
+        with self._noted():
+            while (found := find(self._memory, progress=self._progress)).doubts:
+                asking = Asking(self._memory, run=self._begun())
+                before = len(self._done)
+                for judged in judge(self._memory, found.doubts, asking=asking):
+                    if judged.fault is not None:
+                        self._faults.append(judged.fault)
+                    else:
+                        its = carry_out(self._history, judged, stage=found.stage, run=self._begun(), ours=ours)
+                        self._done += its
+                self._stopped = asking.stopped
+                if self._faults or self._stopped:
+                    return  # the next update asks about what was left
+                if len(self._done) == before:
+                    break  # all was judged; but for what another writer is at
+            _settle(self._history, found.stage, found.settled)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """A model that cannot be asked ends what takes it, and nothing else."""
+        try:
+            yield
+        except (ModelError, MissingPart, ProfileError) as gone:
+            self._faults.append(gone)
+
+    def end(self) -> Consolidated:
+        """What was done, once it can be found."""
+        if self._run is not None:
+            _catch_up(self._memory)
+        run = self._run if self._done else None
+        return Consolidated(tuple(self._done), run, self._apart, tuple(self._faults), self._stopped)
+
+    def _begun(self) -> int:
+        if self._run is None:
+            self._run = self._stack.enter_context(self._memory.run("update"))
+        return self._run
 
 
 def after_ingest(memory: Memory, *, journal_only: bool) -> None:
     """Merge, and say so, at the end of an ingest, where the profile wants that (`[update] when = "online"`)."""
     if memory.settings.update.when == "online" and not journal_only:
         done = consolidate(memory)
-        if done.merged:
+        if done.steps:
             memory.notice(done.summary)
+        for fault in done.faults[:1]:
+            memory.notice(f"not all was compared: {fault.message} (lightmem update)")
 
 
-def apply_plan(memory: Memory, merges: Sequence[Merge]) -> Consolidated:
+def apply_plan(memory: Memory, steps: Sequence[Step]) -> Consolidated:
     """Do what a reviewed plan says: all of it, or nothing. What of it was done before is left as it is.
 
     Raises:
         InputError: it names what cannot be merged, or entries that changed since it was made.
     """
     history = memory.history
-    _check_names(history, merges)
-    waiting = _to_do(history, merges)
+    check_names(history, steps)
+    waiting = _to_do(history, steps)
     if not waiting:
         return Consolidated()
-    if any(_entry(history, merge.keep)[1].text != merge.text for merge in waiting):
+    if says_something_else(history, waiting):
         memory.space()  # refuses what could not be embedded before anything is rewritten
     with memory.run("update") as run:
         with history.transaction():
-            done = _to_do(history, merges)  # again: another writer may have been faster
-            for merge in done:
-                _merge(history, merge, run=run)
+            done = _to_do(history, steps)  # again: another writer may have been faster
+            for step in done:
+                do(history, step, run=run)
         _catch_up(memory)
     return Consolidated(done, run) if done else Consolidated()
 
 
-def _to_do(history: History, merges: Iterable[Merge]) -> list[Merge]:
-    """Those of a plan's merges that were not done before.
+def _to_do(history: History, steps: Iterable[Step]) -> list[Step]:
+    """Those of a plan's steps that were not done before.
 
     Raises:
         InputError: entries of theirs changed since it was made.
     """
-    waiting = [merge for merge in merges if not _is_done(history, merge)]
-    changed = [fault for merge in waiting for fault in _faults(history, merge)]
+    waiting = [step for step in steps if not is_done(history, step)]
+    changed = [fault for step in waiting for fault in faults_of(history, step)]
     if changed:
         raise _changed_since(changed)
     return waiting
 
 
-def _settle(history: History, proposed: Proposed) -> None:
-    """Note up to where no two facts say the same, where that is news."""
-    if history.runs.taken(proposed.stage) < proposed.settled:
+def _settle(history: History, stage: str, position: int) -> None:
+    """Note up to where a stage has nothing left to do, where that is news."""
+    if history.runs.taken(stage) < position:
         with history.transaction():
-            if history.runs.taken(proposed.stage) < proposed.settled:
-                history.runs.take(proposed.stage, proposed.settled)
+            if history.runs.taken(stage) < position:
+                history.runs.take(stage, position)
 
 
 def _catch_up(memory: Memory) -> None:
@@ -166,94 +286,6 @@ def _catch_up(memory: Memory) -> None:
         while embed_some(memory, space=space[0], queue=0):
             pass
     memory.indexes.catch_up(space=space)
-
-
-def _apply(history: History, merge: Merge, *, run: int) -> bool:
-    """Merge in one transaction; False, and nothing done, if another writer changed one of its facts."""
-    with history.transaction():
-        if _faults(history, merge):
-            return False
-        _merge(history, merge, run=run)
-    return True
-
-
-def _merge(history: History, merge: Merge, *, run: int) -> None:
-    """Supersede what a merge drops, and let what it keeps rest on the messages of all."""
-    step = history.revisions.new_step()
-    keep, kept = _entry(history, merge.keep)
-    facts = [kept]
-    rests_on = set(history.entries.source_ids(keep))
-    for dropped in merge.drop:
-        id, fact = _entry(history, dropped.id)
-        facts.append(fact)
-        rests_on.update(history.entries.source_ids(id))
-        links = [*history.entries.links_from(id), (keep, LinkKind.MERGED_INTO)]
-        superseded = replace(fact, state=State.SUPERSEDED)
-        reason = f"merged into {kept.id}: {dropped.why}"
-        revise(history, id, superseded, run=run, reason=reason, links=links, step=step)
-    after = replace(kept, text=merge.text, importance=max(fact.importance for fact in facts))
-    if after != kept or rests_on != set(history.entries.source_ids(keep)):
-        whys = "; ".join(dict.fromkeys(dropped.why for dropped in merge.drop))
-        reason = f"merged {len(facts)} facts that say the same ({whys})"
-        revise(history, keep, after, run=run, reason=reason, sources=sorted(rests_on), step=step)
-
-
-def _faults(history: History, merge: Merge) -> list[str]:
-    """The ids of those facts of a merge that are not as it was planned for."""
-    planned = {merge.keep: merge.version} | {dropped.id: dropped.version for dropped in merge.drop}
-    faults = []
-    for id, version in planned.items():
-        entry = _entry(history, id)[1]
-        if entry.state is not State.ACTIVE or entry.version != version or (entry.pinned and id != merge.keep):
-            faults.append(id)
-    return faults
-
-
-def _is_done(history: History, merge: Merge) -> bool:
-    """Whether this merge, or one that ends in the same, was done before."""
-    keep, kept = _entry(history, merge.keep)
-    if kept.state is not State.ACTIVE or kept.text != merge.text:
-        return False
-    dropped = [_entry(history, one.id) for one in merge.drop]
-    return all(
-        fact.state is State.SUPERSEDED and (keep, LinkKind.MERGED_INTO) in history.entries.links_from(id)
-        for id, fact in dropped
-    )
-
-
-def _check_names(history: History, merges: Iterable[Merge]) -> None:
-    """
-    Raises:
-        InputError: a plan names what is not a fact of one conversation, one fact twice, or a pinned one to be dropped.
-    """
-    seen: set[str] = set()
-    for merge in merges:
-        kept = _entry(history, merge.keep)[1]
-        for id in (merge.keep, *(dropped.id for dropped in merge.drop)):
-            fact = _entry(history, id)[1]
-            if id in seen:
-                raise InputError(f"the plan names {id} twice", hint="leave each fact in one merge, kept or dropped")
-            if fact.kind is not Kind.FACT:
-                raise InputError(f"{id} is a {fact.kind}: only facts are merged", hint="take it out of the plan")
-            if fact.conversation != kept.conversation:
-                raise InputError(
-                    f"{id} and {merge.keep} are of two conversations", hint="take one of them out of the plan"
-                )
-            if fact.pinned and id != merge.keep:
-                raise InputError(f"{id} is pinned, and the plan drops it", hint="keep it, or unpin it first")
-            seen.add(id)
-
-
-def _entry(history: History, id: str) -> tuple[int, Entry]:
-    """History's integer for the entry of exactly this id, and the entry.
-
-    Raises:
-        InputError: there is none.
-    """
-    for number, name in history.entries.find(id):
-        if name == id:
-            return number, history.entries.get([number])[number]
-    raise InputError(f"there is no entry {id!r}", hint="lightmem update --dry-run prints a plan of this memory")
 
 
 def _changed_since(ids: Sequence[str]) -> InputError:

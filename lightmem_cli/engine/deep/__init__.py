@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import derived, seen
 from lightmem_cli.engine.deep.mending import RESTORE, Mending, examine
-from lightmem_cli.engine.deep.tables import ENTRIES, MESSAGES, READABLE, SHORTENED, TOPICS, TURNS, WORK
+from lightmem_cli.engine.deep.tables import CALLS, ENTRIES, MESSAGES, READABLE, SHORTENED, TOPICS, TURNS, WORK
 from lightmem_cli.engine.doctor import (
     Finding,
     check_embedder,
@@ -56,7 +56,7 @@ def deep(memory: Memory, *, progress: Callable[[int], None]) -> list[Finding]:
 def _check_history(mending: Mending, *, step: Callable[[int], None]) -> list[Finding]:
     """Whether history agrees with itself, and what waits in it."""
     findings = [*check_work(mending.memory), check_processes(mending.memory), _check_purge(mending)]
-    for group in (MESSAGES, TURNS, ENTRIES, TOPICS, WORK):
+    for group in (MESSAGES, TURNS, ENTRIES, TOPICS, CALLS, WORK):
         findings += examine(mending, group)
     findings += _check_shortened(mending)
     step(sum(sum(its.values()) for its in mending.history.counts.entries().values()))

@@ -223,11 +223,11 @@ def _right_place(history: History, id: int) -> bool:
 
 def _say_again(mending: Mending, id: int) -> None:
     """Let a fact made by rules say again what is made of its message, if that is what its identity follows from."""
-    history = mending.history
-    if mending.memory.settings.extract.use != "rules" or "text" in _recorded(history, id):
+    history, extractor = mending.history, mending.memory.extractor
+    if extractor is None or "text" in _recorded(history, id):
         return
     for message in history.messages.get(history.entries.source_ids(id)).values():
-        for fact in mending.memory.extractor.extract([message]):
+        for fact in extractor.extract([message]):
             if history.entries.born_as(fact) == id:
                 history.mends.set_entry(id, text=fact.text)
                 mending.again.append(id)

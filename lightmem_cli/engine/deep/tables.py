@@ -23,6 +23,10 @@ def _entries(memory: Memory) -> int:
     return sum(sum(its.values()) for its in memory.history.counts.entries().values())
 
 
+def _calls(memory: Memory) -> int:
+    return sum(asked.usage.calls for asked in memory.history.counts.model_calls().values())
+
+
 def _drop_orphans(mending: Mending, _: object) -> None:
     mending.again += mending.history.mends.drop_orphans()
 
@@ -136,6 +140,31 @@ SHORTENED = Group(
     ],
 )
 
+CALLS = Group(
+    "model calls",
+    lambda memory: f"{_calls(memory):,}, each with what it cost and whose words it sent",
+    [
+        Check(
+            "calls that hold what was purged",
+            lambda checks: checks.calls.of_the_purged(),
+            lambda mending, faults: mending.history.calls.erase_calls(_ids(faults)),
+            made="erased",
+        ),
+        Check(
+            "calls with a reply, and nothing says to whose words",
+            lambda checks: checks.calls.of_nobody(),
+            lambda mending, faults: mending.history.calls.erase_calls(_ids(faults)),
+            made="erased, as no purge would find them",
+        ),
+        Check(
+            "calls that cannot be read",
+            lambda checks: checks.calls.unreadable(),
+            lambda mending, faults: mending.history.calls.make_readable(_ids(faults)),
+            made="what is no number counts for nothing",
+        ),
+    ],
+)
+
 WORK = Group(
     "jobs and changes",
     lambda memory: "each is about something that is there",
@@ -145,6 +174,12 @@ WORK = Group(
             Checks.aimless_jobs,
             lambda mending, faults: mending.history.mends.drop_jobs([fault.id for fault in faults]),
             made="dropped",
+        ),
+        Check(
+            "jobs in a batch of what a language model does not read",
+            Checks.misbatched_jobs,
+            lambda mending, faults: mending.history.mends.unbatch(_ids(faults)),
+            made="taken out",
         ),
         *(
             Check(

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.pending import work_first, work_off
-from lightmem_cli.engine.revise import revise
-from lightmem_cli.engine.summaries.drafts import Draft, Drafts
-from lightmem_cli.records import Entry, LinkKind, State
-from lightmem_cli.store.history import History
+from lightmem_cli.engine.embedding import embed_some
+from lightmem_cli.engine.pending import work_first
+from lightmem_cli.engine.summaries.asked import Asked
+from lightmem_cli.engine.summaries.drafts import Drafts
+from lightmem_cli.engine.summaries.material import KINDS
+from lightmem_cli.engine.summaries.shelf import Became, Shelf, Summary
+from lightmem_cli.errors import MissingPart, ProfileBusy, Unavailable
+from lightmem_cli.records import Kind, Usage
+from lightmem_cli.store.history.windows import Place
 from lightmem_cli.summarize import Per, Window, window_of
+
+__all__ = ["Summarized", "Summary", "Unmade", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """A summary as it was written, the facts it quotes in the order said, and how many facts its window has."""
+class Unmade:
+    """A window that no summary could be had of, and why."""
 
-    entry: Entry
-    facts: tuple[Entry, ...]
-    among: int
+    window: Window
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class Summarized:
     """What became of the windows that were looked at, and the run that wrote (None: nothing was to be written).
 
     `too_few`: windows of too few different facts for a summary. `left_out` would have had one that was forgotten, or
-    undone.
+    undone. Of a language model's: `failed` are windows of which no reply could be used, `unmade` says why; `left` were
+    not asked about, `stopped` says why. The next run goes on with both.
     """
 
     written: int = 0
@@ -40,28 +46,12 @@ class Summarized:
     too_few: int = 0
     set_aside: int = 0
     left_out: int = 0
+    failed: int = 0
+    left: int = 0
     run: int | None = None
-
-
-class _Became(Enum):
-    WRITTEN = "written"
-    UNCHANGED = "unchanged"
-    TOO_FEW = "too_few"
-    SET_ASIDE = "set_aside"
-    LEFT_OUT = "left_out"
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What is to become of a window: the summaries that stand for it no more, and the one that was born before."""
-
-    became: _Became
-    outdated: dict[int, Entry]
-    known: int | None = None
-
-    @property
-    def writes(self) -> bool:
-        return self.became is _Became.WRITTEN or bool(self.outdated)
+    stopped: str | None = None
+    unmade: tuple[Unmade, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 def _ignore(*_: object) -> None:
@@ -79,33 +69,52 @@ def summarize(
     """Summarize the windows (`[summarize] window`) whose facts changed since the last time, each in a step of its own.
 
     `conversation` leaves out all others; `anew` looks at every window, and so does a change of the number of sentences,
-    of the time zone or of the vectors. What is pending is done first. `tell` gets each summary as it is written,
-    `progress` how many of how many windows are done. Cut short, it goes on where it stopped.
+    of the time zone, and from rules to a language model and back. What is pending is done first. `tell` gets each
+    summary as it is written, `progress` how many of how many windows are done. Cut short, it goes on where it stopped:
+    what a language model replied is not paid again.
+
+    Raises:
+        Unavailable, MissingPart: of the language model, after all that it replied was kept.
+        ProfileBusy: another process asks for summaries of this memory.
     """
     work_first(memory)
-    with _Pass(memory, conversation=conversation, anew=anew) as one:
+    alone = _alone(memory) if memory.settings.summarize.use == "llm" else nullcontext()
+    with alone, _Pass(memory, conversation=conversation, anew=anew) as one:
         return one.work(tell=tell, progress=progress)
 
 
+@contextmanager
+def _alone(memory: Memory) -> Iterator[None]:
+    """Inside, no other process asks for summaries: two that go through the same windows would pay for each twice."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(memory.profile.folder / "summarize.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ProfileBusy("another process is summarizing this memory", hint="let it finish, or try again") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class _Pass(ExitStack):
-    """One pass over the windows of one kind. Its run begins with the first summary that is to be written."""
+    """One pass over the windows of one kind. Its run begins with the first thing that is written, or paid."""
 
     def __init__(self, memory: Memory, *, conversation: str | None, anew: bool) -> None:
         super().__init__()
         settings, history = memory.settings, memory.history
         active = history.vectors.active_space()
-        space = None if active is None else active[0]
+        self._space = None if active is None else active[0]
         self._memory, self._history = memory, history
         self._conversation = conversation
+        self._asks = settings.summarize.use == "llm"
         self._per: Per = settings.summarize.window
         self._zone = settings.transcript.zone
-        self._windows = history.windows
-        self._drafts = Drafts(
-            history, per=self._per, sentences=settings.summarize.sentences, zone=self._zone, space=space
-        )
+        self._shelf = Shelf(history, per=self._per, zone=self._zone, begun=self._begun)
         self._stage = f"summarize by {self._per}"
-        made_as = (settings.summarize.sentences, settings.transcript.timezone, space)
-        self._made_as = zlib.crc32(repr(made_as).encode())  # what `take` keeps is a number
+        self._made_as = self._settings()
         self._position = history.runs.position()  # read first: what changes from here on is the next pass's
         self._anew = anew or history.runs.taken(f"{self._stage} as") != self._made_as
         # A fact that another process is embedding is looked at again when it has its vector.
@@ -114,142 +123,93 @@ class _Pass(ExitStack):
 
     def work(self, *, tell: Callable[[Summary], None], progress: Callable[[int, int], None]) -> Summarized:
         windows = self._changed()
-        counts: Counter[_Became] = Counter()
-        for done, window in enumerate(windows):
-            progress(done, len(windows))
-            counts[self._take(window, tell=tell)] += 1
-        if self._anew:
-            counts[_Became.SET_ASIDE] += self._drop_other_zones()
-        if windows and self._settles:
-            with self._history.transaction():
-                self._history.runs.take(self._stage, self._position)
-                self._history.runs.take(f"{self._stage} as", self._made_as)
+        asked = self._asked(windows) if self._asks and windows else None
+        counts: Counter[Became] = Counter()
+        gone: Unavailable | MissingPart | None = None
+        with closing(self._quoted(windows, tell=tell) if asked is None else asked.work(tell=tell)) as outcomes:
+            try:
+                for became in outcomes:
+                    counts[became] += 1
+                    progress(counts.total(), len(windows))
+            except (Unavailable, MissingPart) as error:
+                gone = error
+        if gone is None and (asked is None or not (asked.failed or asked.left)):
+            counts[Became.SET_ASIDE] += self._shelf.drop_other_zones(self._conversation) if self._anew else 0
+            self._settle(windows)
         if self._run is not None:
-            for _ in work_off(self._memory, run=self._run, topics=False):
-                pass
-        return Summarized(run=self._run, **{became.value: counts[became] for became in _Became})
+            self._embed()
+        if gone is not None:
+            raise gone
+        done = _counted(counts, run=self._run if self._shelf.wrote else None)
+        return done if asked is None else _with(done, asked)
 
     def _begun(self) -> int:
         if self._run is None:
             self._run = self.enter_context(self._memory.run("summarize"))
         return self._run
 
+    def _settings(self) -> int:
+        """What decides how all summaries are made, as a number. Another model is no reason to pay for all anew."""
+        settings = self._memory.settings
+        made_as: tuple[object, ...] = (settings.summarize.sentences, settings.transcript.timezone)
+        return zlib.crc32(repr((*made_as, "llm" if self._asks else self._space)).encode())
+
     def _changed(self) -> list[Window]:
         """The windows of what changed since the last time, in the order of their days."""
-        places = self._windows.changed_after(0 if self._anew else self._history.runs.taken(self._stage))
-        found = {
+        after = 0 if self._anew else self._history.runs.taken(self._stage)
+        kinds = KINDS if self._asks else (Kind.FACT,)
+        windows = self._windows(self._history.windows.changed_after(after, kinds=kinds))
+        if self._asks and self._history.windows.left_bare_after(after):
+            # What a model was shown of other windows was forgotten, and the summary that may tell of it with it.
+            everywhere = self._windows(self._history.windows.changed_after(0, kinds=kinds))
+            windows |= {window for window in everywhere if not self._shelf.current(window)}
+        return sorted(windows, key=lambda one: (one.conversation, one.days is None, one.days or (), one.session))
+
+    def _windows(self, places: Iterable[Place]) -> set[Window]:
+        return {
             window_of(*place, per=self._per, zone=self._zone)
             for place in places
             if self._conversation in (None, place.conversation)
         }
-        return sorted(found, key=lambda one: (one.conversation, one.days is None, one.days or (), one.session))
 
-    def _take(self, window: Window, *, tell: Callable[[Summary], None]) -> _Became:
-        """Bring the summary of one window up to its facts; in one transaction, if anything is to be written."""
-        history = self._history
-        with history.checks.snapshot():
-            position = history.runs.position()
-            draft = self._drafts.draft(window)
-            change = self._change(window, draft)
-        if not change.writes:
-            return change.became
-        run, told = self._begun(), None
-        with history.transaction():
-            if history.runs.position() != position:  # someone else may just have done it, or forgotten what it quotes
-                draft = self._drafts.draft(window)
-                change = self._change(window, draft)
-            written = self._write(change, draft, run=run)
-            if draft is not None and written is not None:
-                entry = history.entries.get([written])[written]
-                told = Summary(entry, tuple(draft.facts.values()), draft.among)
-        if told is not None:
-            tell(told)
-        return change.became
+    def _quoted(self, windows: Sequence[Window], *, tell: Callable[[Summary], None]) -> Generator[Became, None, None]:
+        """Let the facts that say most stand for each window, word for word."""
+        sentences = self._memory.settings.summarize.sentences
+        drafts = Drafts(self._history, per=self._per, sentences=sentences, zone=self._zone, space=self._space)
+        for window in windows:
+            yield self._shelf.take(window, partial(drafts.draft, window), tell=tell)
 
-    def _change(self, window: Window, draft: Draft | None) -> _Change:
-        current = {id: entry for id, entry in self._current(window).items() if not entry.pinned}
-        if draft is None:
-            return _Change(_Became.SET_ASIDE if current else _Became.TOO_FEW, current)
-        known = self._history.entries.born_as(draft.entry)
-        if known is None:
-            return _Change(_Became.WRITTEN, current)
-        old = self._history.entries.get([known])[known]
-        if old.state is State.DELETED:
-            return _Change(_Became.LEFT_OUT, {id: entry for id, entry in current.items() if self._quotes_hidden(id)})
-        outdated = {id: entry for id, entry in current.items() if id != known}
-        as_it_is = not outdated and old == draft.over(old) and self._quotes(known) == set(draft.facts)
-        return _Change(_Became.UNCHANGED if as_it_is else _Became.WRITTEN, outdated, known)
+    def _asked(self, windows: Sequence[Window]) -> Asked:
+        return Asked(self._memory, self._shelf, windows=windows, begun=self._begun, space=self._space)
 
-    def _current(self, window: Window) -> dict[int, Entry]:
-        """The window's active summaries: one, unless somebody brought another back."""
-        if window.days is not None:
-            found = self._windows.summaries_of_days(window.conversation, window.days)
-        else:
-            undated = self._per != "session"
-            found = self._windows.summaries_of_session(window.conversation, window.session, undated=undated)
-        return self._history.entries.get(found)
+    def _settle(self, windows: Sequence[Window]) -> None:
+        if windows and self._settles:
+            with self._history.transaction():
+                self._history.runs.take(self._stage, self._position)
+                self._history.runs.take(f"{self._stage} as", self._made_as)
 
-    def _write(self, change: _Change, draft: Draft | None, *, run: int) -> int | None:
-        """Write a change, in a transaction; history's integer for the summary that stands now, where one is written."""
-        history = self._history
-        step = history.revisions.new_step()
-        written = None
-        if draft is not None and change.became is _Became.WRITTEN:
-            links = [*draft.links, *((id, LinkKind.SUPERSEDES) for id in change.outdated)]
-            if change.known is None:
-                written = history.entries.add(draft.entry, sources=draft.sources, run=run, links=links)
-                history.work.add("embed", [] if written is None else [written])
-            else:
-                written = change.known
-                _stand_again(history, written, draft, links, run=run, step=step)
-        self._set_aside(change.outdated, run=run, reason="its facts have changed", step=step)
-        return written
-
-    def _set_aside(self, outdated: dict[int, Entry], *, run: int, reason: str, step: int) -> None:
-        """Let summaries stand no more. One that quotes what is hidden is not to be seen with --as-of either."""
-        for id, old in outdated.items():
-            state = State.UNSUPPORTED if self._quotes_hidden(id) else State.SUPERSEDED
-            revise(self._history, id, replace(old, state=state), run=run, reason=reason, step=step)
-
-    def _drop_other_zones(self) -> int:
-        """Set aside the summaries of days that begin at another hour than the profile's; how many there were."""
-        if not self._of_other_zones():
-            return 0
-        run = self._begun()
-        with self._history.transaction():
-            outdated = self._of_other_zones()  # asked again: someone else may just have forgotten one
-            step = self._history.revisions.new_step()
-            self._set_aside(outdated, run=run, reason="days begin at another hour now", step=step)
-        return len(outdated)
-
-    def _of_other_zones(self) -> dict[int, Entry]:
-        """The active summaries of days that begin at another hour than the profile's, but for those that are pinned."""
-        periods: tuple[Per, ...] = ("day", "week", "month")
-        foreign = [
-            id
-            for id, days in self._windows.calendar_summaries(self._conversation)
-            if not any(window_of("", "", days.start, per=per, zone=self._zone).days == days for per in periods)
-        ]
-        return {id: old for id, old in self._history.entries.get(foreign).items() if not old.pinned}
-
-    def _quotes(self, id: int) -> set[int]:
-        return {target for target, kind in self._history.entries.links_from(id) if kind is LinkKind.SUMMARIZES}
-
-    def _quotes_hidden(self, id: int) -> bool:
-        """Whether a summary quotes a fact that is not to be read by now; one that was merged is still said."""
-        hidden = (State.DELETED, State.UNSUPPORTED)
-        return any(fact.state in hidden for fact in self._history.entries.get(self._quotes(id)).values())
+    def _embed(self) -> None:
+        """Make what was written findable."""
+        space = self._history.vectors.active_space()
+        if self._history.work.pending().get("embed", 0):
+            space = self._memory.space()
+            while embed_some(self._memory, space=space[0], queue=0):
+                pass
+        self._memory.indexes.catch_up(space=space)
 
 
-def _stand_again(
-    history: History, id: int, draft: Draft, links: Sequence[tuple[int, LinkKind]], *, run: int, step: int
-) -> None:
-    """Let a summary that was set aside stand for its window again; what superseded it does so no more."""
-    reason = "its facts are as they were again"
-    for source, target, kind in history.entries.links_of(id):
-        if target == id and kind is LinkKind.SUPERSEDES:
-            kept = [link for link in history.entries.links_from(source) if link != (id, LinkKind.SUPERSEDES)]
-            entry = history.entries.get([source])[source]
-            revise(history, source, entry, run=run, reason=reason, links=kept, step=step)
-    old = history.entries.get([id])[id]
-    revise(history, id, draft.over(old), run=run, reason=reason, links=links, step=step)
+def _counted(counts: Counter[Became], *, run: int | None) -> Summarized:
+    return Summarized(
+        written=counts[Became.WRITTEN],
+        unchanged=counts[Became.UNCHANGED],
+        too_few=counts[Became.TOO_FEW],
+        set_aside=counts[Became.SET_ASIDE],
+        left_out=counts[Became.LEFT_OUT],
+        failed=counts[Became.FAILED],
+        run=run,
+    )
+
+
+def _with(done: Summarized, asked: Asked) -> Summarized:
+    unmade = tuple(Unmade(window, fault.message) for window, fault in asked.failed)
+    return replace(done, left=asked.left, stopped=asked.stopped, unmade=unmade, usage=asked.usage)

@@ -15,25 +15,27 @@ from lightmem_cli.summarize import Per, Window, choose, days_of, retell
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Vectors
 
-_FEWEST = 2  # facts: one by itself is its own summary
+FEWEST = 2  # facts: one by itself is its own summary
 _KEYWORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A summary before its birth: the facts it quotes and the messages it rests on, by history's integers.
+    """A summary before its birth: the facts it tells and the messages it rests on, by history's integers.
 
-    `among` is the number of facts that its window has.
+    `shown` is all that it was made of: whatever of that is forgotten takes the summary with it. `among` is the number
+    of facts that its window has.
     """
 
     entry: Entry
     facts: dict[int, Entry]
+    shown: tuple[int, ...]
     sources: tuple[int, ...]
     among: int
 
     @property
     def links(self) -> list[tuple[int, LinkKind]]:
-        return [(fact, LinkKind.SUMMARIZES) for fact in self.facts]
+        return [(entry, LinkKind.SUMMARIZES) for entry in self.shown]
 
     def over(self, old: Entry) -> Entry:
         """`old`, a summary in the same words and of the same messages, as this draft has it."""
@@ -63,31 +65,17 @@ class Drafts:
         history = self._history
         ids = self._facts(window)
         entries = history.entries.get(ids)
-        if len(ids) < _FEWEST:
+        if len(ids) < FEWEST:
             return None
-        chosen = choose([entries[id] for id in ids], self._vectors(ids), most=self._sentences)
-        if len(chosen) < min(_FEWEST, self._sentences):  # they all say the same
+        vectors = mean_vectors(history, ids, space=self._space)
+        chosen = choose([entries[id] for id in ids], vectors, most=self._sentences)
+        if len(chosen) < min(FEWEST, self._sentences):  # they all say the same
             return None
         quoted = {ids[at]: entries[ids[at]] for at in chosen}
-        sources = tuple(dict.fromkeys(source for id in quoted for source in history.entries.source_ids(id)))
-        days = window.days or _days(entries.values(), zone=self._zone)
-        entry = self._entry(window, list(quoted.values()), days=days)
-        return Draft(entry, quoted, sources, len(ids))
-
-    def _entry(self, window: Window, facts: Sequence[Entry], *, days: TimeRange | None) -> Entry:
-        return Entry(
-            id="",
-            kind=Kind.SUMMARY,
-            text=retell(facts, days=days, per=self._per, zone=self._zone),
-            conversation=window.conversation,
-            session=window.session,
-            sources=tuple(sorted({key for fact in facts for key in fact.sources})),
-            said_at=_last_said(facts),
-            happened=days,
-            importance=round(sum(fact.importance for fact in facts) / len(facts), 3),
-            keywords=_most(fact.keywords for fact in facts),
-            entities=_most(fact.entities for fact in facts),
-        )
+        days = window.days or days_said(entries.values(), zone=self._zone)
+        text = retell(list(quoted.values()), days=days, per=self._per, zone=self._zone)
+        entry = summary_of(window, list(quoted.values()), text=text, days=days)
+        return Draft(entry, quoted, tuple(quoted), sources_of(history, quoted), len(ids))
 
     def _facts(self, window: Window) -> list[int]:
         if window.days is not None:
@@ -95,26 +83,49 @@ class Drafts:
         undated = self._per != "session"
         return self._windows.facts_of_session(window.conversation, window.session, undated=undated)
 
-    def _vectors(self, ids: Sequence[int]) -> Vectors:
-        """The unit mean of each fact's vectors, zeros where it has none, float32, shape (len(ids), dimension)."""
-        import numpy as np
 
-        if self._space is None:
-            return np.zeros((len(ids), 1), np.float32)
-        owners, vectors = self._history.reading.embedded(ids, space=self._space)
-        row_of = {id: row for row, id in enumerate(ids)}
-        sums = np.zeros((len(ids), max(1, vectors.shape[1])), np.float32)
-        np.add.at(sums, [row_of[owner] for owner in owners.tolist()], vectors)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return np.asarray(sums / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+def summary_of(window: Window, told: Sequence[Entry], *, text: str, days: TimeRange | None) -> Entry:
+    """The summary of a window in the words `text`, which rests on what is `told` in it."""
+    return Entry(
+        id="",
+        kind=Kind.SUMMARY,
+        text=text,
+        conversation=window.conversation,
+        session=window.session,
+        sources=tuple(sorted({key for entry in told for key in entry.sources})),
+        said_at=last_said(told),
+        happened=days,
+        importance=round(sum(entry.importance for entry in told) / len(told), 3),
+        keywords=_most(entry.keywords for entry in told),
+        entities=_most(entry.entities for entry in told),
+    )
 
 
-def _last_said(facts: Iterable[Entry]) -> datetime | None:
+def sources_of(history: History, entries: Iterable[int]) -> tuple[int, ...]:
+    """The messages that `entries` rest on, each once."""
+    return tuple(dict.fromkeys(source for id in entries for source in history.entries.source_ids(id)))
+
+
+def mean_vectors(history: History, ids: Sequence[int], *, space: int | None) -> Vectors:
+    """The unit mean of each fact's vectors, zeros where it has none, float32, shape (len(ids), dimension)."""
+    import numpy as np
+
+    if space is None:
+        return np.zeros((len(ids), 1), np.float32)
+    owners, vectors = history.reading.embedded(ids, space=space)
+    row_of = {id: row for row, id in enumerate(ids)}
+    sums = np.zeros((len(ids), max(1, vectors.shape[1])), np.float32)
+    np.add.at(sums, [row_of[owner] for owner in owners.tolist()], vectors)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.asarray(sums / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+
+
+def last_said(facts: Iterable[Entry]) -> datetime | None:
     """When the last of `facts` was first said: the summary can be known from then on."""
     return max((fact.said_at for fact in facts if fact.said_at), key=lambda at: (at, at.isoformat()), default=None)
 
 
-def _days(facts: Iterable[Entry], *, zone: tzinfo) -> TimeRange | None:
+def days_said(facts: Iterable[Entry], *, zone: tzinfo) -> TimeRange | None:
     """The days in which `facts` were said, as far as that is known."""
     moments = [fact.said_at for fact in facts if fact.said_at]
     return days_of(min(moments), max(moments), zone=zone) if moments else None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightmem_cli.errors import LightmemError
+from lightmem_cli.store.history.buffer import Buffer
 from lightmem_cli.store.history.calls import Calls
 from lightmem_cli.store.history.checks import Checks
 from lightmem_cli.store.history.compressed import CompressedTexts
@@ -48,6 +49,7 @@ class History:
         self.windows = Windows(self.connection)
         self.segments = Segments(self.connection)
         self.compressed = CompressedTexts(self.connection)
+        self.buffer = Buffer(self.connection)
         self.calls = Calls(self.connection)
         self.purge = Purge(self.connection, path, revisions=self.revisions, vectors=self.vectors, runs=self.runs)
         self.selector = Selector(self.connection)
@@ -65,9 +67,9 @@ class History:
             yield
 
     @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """Inside, a writer elsewhere is ProfileBusy at once instead of after a wait."""
-        self.connection.execute("PRAGMA busy_timeout = 0")
+    def impatient(self, *, seconds: float = 0) -> Iterator[None]:
+        """Inside, a writer elsewhere is ProfileBusy at once, or after so many seconds, instead of after a long wait."""
+        self.connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
         try:
             yield
         finally:

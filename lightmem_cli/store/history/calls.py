@@ -37,7 +37,7 @@ class Calls:
         self._connection = connection
 
     def add(self, call: Call, *, run: int) -> None:
-        """Keep a call. What a message says that was purged meanwhile is not kept with it."""
+        """Keep a call. Where a message whose words it sent was purged meanwhile, only what it cost is kept."""
         usage = call.usage
         listed = json.dumps(list(dict.fromkeys(call.messages)))
         purged = self._connection.execute(
@@ -53,7 +53,7 @@ class Calls:
                 call.prompt,
                 b"" if purged else call.input_hash,
                 None if purged else call.reply,
-                call.refused,
+                None if purged else call.refused,  # it may quote the reply
                 usage.prompt_tokens,
                 usage.completion_tokens,
                 usage.cached_tokens,
@@ -76,10 +76,21 @@ class Calls:
 
     def erase(self, messages: Iterable[int]) -> None:
         """Leave of the calls that sent words of `messages` what they cost alone."""
+        self._erase("SELECT call FROM model_inputs WHERE message IN (SELECT value FROM json_each(?))", messages)
+
+    def erase_calls(self, calls: Iterable[int]) -> None:
+        """Leave of `calls` what they cost alone."""
+        self._erase("SELECT value FROM json_each(?)", calls)
+
+    def make_readable(self, calls: Iterable[int]) -> None:
+        """Let what is no number in `calls` count for nothing, and drop replies that are no text."""
+        number = "{0} = CASE WHEN typeof({0}) IN ('integer', 'real') THEN max(0, {0}) ELSE 0 END"
+        columns = ("prompt_tokens", "completion_tokens", "cached_tokens", "seconds")
         self._connection.execute(
-            "UPDATE model_calls SET reply = NULL, refused = NULL, input_hash = x'' WHERE id IN"
-            " (SELECT call FROM model_inputs WHERE message IN (SELECT value FROM json_each(?)))",
-            (json.dumps(list(messages)),),
+            f"UPDATE model_calls SET {', '.join(map(number.format, columns))},"
+            " reply = CASE WHEN typeof(reply) = 'text' THEN reply END"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(calls)),),
         )
 
     def remembered(self, key: str) -> str | None:
@@ -89,3 +100,9 @@ class Calls:
 
     def remember(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO profile VALUES (?, ?)", (f"llm {key}", value))
+
+    def _erase(self, which: str, items: Iterable[int]) -> None:
+        self._connection.execute(
+            f"UPDATE model_calls SET reply = NULL, refused = NULL, input_hash = x'' WHERE id IN ({which})",
+            (json.dumps(list(items)),),
+        )

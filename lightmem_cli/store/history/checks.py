@@ -11,6 +11,7 @@ from typing import Any
 
 from lightmem_cli.records import Kind, LinkKind, Role, State, row_text
 from lightmem_cli.store.history.births import Born, births, unlike_recorded
+from lightmem_cli.store.history.call_checks import CallChecks
 from lightmem_cli.store.history.columns import epoch, to_time
 from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import translated
@@ -35,6 +36,7 @@ class Checks:
         self._path = path
         self.vectors = VectorChecks(connection)
         self.compressed = CompressedTexts(connection)
+        self.calls = CallChecks(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -293,6 +295,13 @@ class Checks:
             "SELECT j.id, j.stage || ' ' || j.item FROM jobs j WHERE CASE j.stage WHEN 'embed'"
             " THEN NOT EXISTS (SELECT 1 FROM entries WHERE id = j.item)"
             " ELSE NOT EXISTS (SELECT 1 FROM messages WHERE id = j.item) END ORDER BY j.id"
+        )
+
+    def misbatched_jobs(self) -> list[Fault]:
+        """Jobs in a batch, which is what one call reads, that nobody reads."""
+        return self._faults(
+            "SELECT id, stage || ' ' || item FROM jobs WHERE batch IS NOT NULL"
+            " AND (stage <> 'extract' OR space <> 0 OR typeof(batch) <> 'integer') ORDER BY id"
         )
 
     def unended_runs(self) -> int:

@@ -16,6 +16,13 @@ class Day(NamedTuple):
     entries: int
 
 
+class Asked(NamedTuple):
+    """What asking a language model cost, and how many seconds its calls took, each counted for itself."""
+
+    usage: Usage
+    seconds: float
+
+
 class Counts:
     """Reads totals; writes nothing."""
 
@@ -85,15 +92,17 @@ class Counts:
             (limit,),
         ).fetchall()
 
-    def model_calls(self) -> dict[str, Usage]:
-        """{purpose: usage}"""
+    def model_calls(self) -> dict[str, Asked]:
+        """{purpose: what it cost}"""
         rows = self._connection.execute(
-            "SELECT purpose, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens)"
+            "SELECT purpose, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(seconds)"
             " FROM model_calls GROUP BY purpose ORDER BY purpose"
         )
         return {
-            purpose: Usage(calls=calls, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
-            for purpose, calls, prompt, completion, cached in rows
+            purpose: Asked(
+                Usage(calls=calls, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached), seconds
+            )
+            for purpose, calls, prompt, completion, cached, seconds in rows
         }
 
     def _one(self, sql: str) -> int:

@@ -1,4 +1,4 @@
-"""Reads the facts a conversation is remembered by as `update` compares them: a voice at a time, changed ones first."""
+"""Reads the facts a conversation is remembered by as `update` compares them, and keeps which pairs were judged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Changed(NamedTuple):
 
 
 class Facts:
-    """Batched reads of entries of kind fact, by history's integers; writes nothing."""
+    """Batched reads of entries of kind fact, by history's integers, and the table judged."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -47,6 +47,20 @@ class Facts:
         """The entries that still wait for their vectors, those set aside included."""
         rows = self._connection.execute("SELECT item FROM jobs WHERE stage = 'embed' AND space = 0")
         return {item for (item,) in rows}
+
+    def judged(self, older: int, newer: int) -> bytes | None:
+        """What two facts said when a language model judged them, as `judge` noted it; None where none has."""
+        query = "SELECT said FROM judged WHERE older = ? AND newer = ?"
+        row = self._connection.execute(query, (older, newer)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def judge(self, pairs: Iterable[tuple[int, int, bytes]]) -> None:
+        """Note pairs (older, newer, what they say) that were judged; not those of which a fact was purged meanwhile."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO judged (older, newer, said) SELECT a.id, b.id, ?3 FROM entries a, entries b"
+            " WHERE a.id = ?1 AND b.id = ?2",
+            pairs,
+        )
 
     def brought_back(self) -> dict[int, int]:
         """The facts of mergers that were undone, each with the last entry that was there when it was."""

@@ -31,6 +31,10 @@ class Mends:
         """Drop what points to a missing row and is of no use without it; the entries that are to be embedded anew."""
         gone = "NOT IN (SELECT id FROM {})"
         unseen = self._ids(f"SELECT DISTINCT entry FROM views WHERE vector {gone.format('vectors')}")
+        self._connection.execute(  # a reply that no purge would reach any more
+            "UPDATE model_calls SET reply = NULL, refused = NULL, input_hash = x'' WHERE id IN"
+            f" (SELECT call FROM model_inputs WHERE message {gone.format('messages')})"
+        )
         for table, column, parent in (
             ("views", "vector", "vectors"),
             ("views", "entry", "entries"),
@@ -40,6 +44,8 @@ class Mends:
             ("links", "target", "entries"),
             ("sources", "entry", "entries"),
             ("compressed", "message", "messages"),
+            ("model_inputs", "call", "model_calls"),
+            ("model_inputs", "message", "messages"),
         ):
             self._connection.execute(f"DELETE FROM {table} WHERE {column} {gone.format(parent)}")
         self._connection.execute(f"UPDATE jobs SET lease = NULL WHERE lease {gone.format('leases')}")
@@ -148,6 +154,10 @@ class Mends:
 
     def drop_jobs(self, ids: Iterable[int]) -> None:
         self._connection.executemany("DELETE FROM jobs WHERE id = ?", ((id,) for id in ids))
+
+    def unbatch(self, ids: Iterable[int]) -> None:
+        """Take jobs out of their batches."""
+        self._connection.executemany("UPDATE jobs SET batch = NULL WHERE id = ?", ((id,) for id in ids))
 
     def drop_topics_from(self, segment: int) -> None:
         """Drop a topic and those behind it in what it gives for its session."""

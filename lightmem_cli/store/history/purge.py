@@ -75,6 +75,16 @@ class Purge:
         )
         return {entry: bool(born) for entry, born in rows}
 
+    def rested_on(self, entries: Iterable[int]) -> set[int]:
+        """The messages that any of `entries` rests on or ever did."""
+        rows = self._connection.execute(
+            "SELECT message FROM sources WHERE entry IN (SELECT value FROM json_each(?1)) UNION"
+            " SELECT json_extract(s.value, '$[0]') FROM revisions r, json_each(r.before, '$.sources') s"
+            " WHERE r.entry IN (SELECT value FROM json_each(?1))",
+            (_listed(entries),),
+        )
+        return {message for (message,) in rows}
+
     def born_of(self, entry: int) -> list[int]:
         """The messages that an entry was born of, whatever it rests on now."""
         for revision in self._revisions.of_entry(entry):
@@ -115,6 +125,7 @@ class Purge:
         for statement in (
             f"DELETE FROM sources WHERE entry {where}",
             f"DELETE FROM links WHERE source {where} OR target {where}",
+            f"DELETE FROM judged WHERE older {where} OR newer {where}",
             f"DELETE FROM revisions WHERE entry {where}",
             f"DELETE FROM jobs WHERE stage = 'embed' AND item {where}",
             f"DELETE FROM entries WHERE id {where}",

@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from lightmem_cli.records import Usage
 from lightmem_cli.store.history.columns import now
 
 # Of a revision r written by a run u: only the birth of an entry is taken back by deleting it.
 UNDOES_BIRTH: Final = "(u.command = 'undo' AND r.undoes IS NULL AND r.after ->> '$.state' = 'deleted')"
+_ONLY_ASKED: Final = "ask"  # a run that put on record what it cost to ask a language model, and changed nothing
 
 What: TypeAlias = Literal["entry", "vector"]
 
@@ -36,13 +38,15 @@ class Deeds(NamedTuple):
 class Traces(NamedTuple):
     """What a run did beside its entries: topics it ended, messages it purged, and how many it brought in are purged.
 
-    `purge` is the last run that purged after it: with the messages went what other runs had made of them.
+    `purge` is the last run that purged after it: with the messages went what other runs had made of them. `usage` is
+    what it cost to ask a language model.
     """
 
     topics: int = 0
     purged: int = 0
     lost: int = 0
     purge: int | None = None
+    usage: Usage = Usage()
 
 
 class Runs:
@@ -65,8 +69,9 @@ class Runs:
         return {row[0]: Run(*row) for row in self._connection.execute(query, (_listed(runs),))}
 
     def newest(self, limit: int) -> list[Run]:
-        """The last `limit` runs, newest first."""
-        return [Run(*row) for row in self._connection.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", (limit,))]
+        """The last `limit` runs, newest first, but for those that only asked a language model."""
+        query = "SELECT * FROM runs WHERE command <> ? ORDER BY id DESC LIMIT ?"
+        return [Run(*row) for row in self._connection.execute(query, (_ONLY_ASKED, limit))]
 
     def changing(self) -> Iterator[Run]:
         """The runs that changed an entry, and those that purged, newest first."""
@@ -104,14 +109,27 @@ class Runs:
         query = "SELECT run, count(*) FROM messages WHERE purged IS NOT NULL GROUP BY 1"
         lost = dict(self._connection.execute(query).fetchall())
         [(purge,)] = self._connection.execute("SELECT coalesce(max(purged), 0) FROM messages")
+        usage = self._usage(runs)
         return {
             run: Traces(
                 found["topics"].get(run, 0),
                 found["purged"].get(run, 0),
                 lost.get(run, 0),
                 purge if purge > run else None,
+                usage.get(run, Usage()),
             )
             for run in runs
+        }
+
+    def _usage(self, runs: Sequence[int]) -> dict[int, Usage]:
+        rows = self._connection.execute(
+            "SELECT run, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens) FROM model_calls"
+            " WHERE run IN (SELECT value FROM json_each(?)) GROUP BY run",
+            (_listed(runs),),
+        )
+        return {
+            run: Usage(calls=calls, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+            for run, calls, prompt, completion, cached in rows
         }
 
     def undone_in(self, *, since: int) -> list[int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 Stage: TypeAlias = Literal["extract", "embed", "segment", "close"]
+
+_OFTEN_ENOUGH = 3
 
 
 class Quarantined(NamedTuple):
@@ -30,11 +34,12 @@ class Work:
     def add(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> None:
         """Ask for `stage` to be done on `items` (messages to extract from, entries to embed in `space`).
 
-        Whoever works on one of them already loses its claim: what it read may have changed since.
+        Whoever works on one of them already loses its claim: what it read may have changed since. For the same reason
+        it belongs to no batch any more.
         """
         self._connection.executemany(
             "INSERT INTO jobs (stage, space, item) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET lease = NULL, reason = NULL",
+            " ON CONFLICT DO UPDATE SET lease = NULL, reason = NULL, batch = NULL, attempts = 0",
             ((stage, space, item) for item in items),
         )
 
@@ -48,6 +53,55 @@ class Work:
         ).fetchall()
         self._connection.executemany("UPDATE jobs SET lease = ? WHERE id = ?", ((self._lease, id) for id, _ in rows))
         return [item for _, item in rows]
+
+    def batch(self, messages: Iterable[int]) -> int:
+        """Let `messages` be extracted from together, by one call of a language model; the number of their batch.
+
+        Whoever held one of them holds it no more. Call inside a transaction.
+        """
+        [(last,)] = self._connection.execute("SELECT coalesce(max(batch), 0) FROM jobs WHERE batch IS NOT NULL")
+        self._connection.executemany(
+            "UPDATE jobs SET batch = ?, lease = NULL WHERE stage = 'extract' AND space = 0 AND item = ?",
+            ((last + 1, message) for message in messages),
+        )
+        return int(last) + 1
+
+    def batches(self) -> list[tuple[int, list[int]]]:
+        """The batches that wait, and that nobody holds: their numbers and messages, in the order they were made."""
+        rows = self._connection.execute(
+            "SELECT batch, item FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
+            " ORDER BY batch, item"
+        )
+        return [(batch, [item for _, item in its]) for batch, its in groupby(rows, key=lambda row: int(row[0]))]
+
+    def claim_batch(self, *, first: Iterable[int] = ()) -> tuple[int, list[int]] | None:
+        """Take a whole batch that nobody else holds: its number and its messages. Call inside a transaction.
+
+        It is the oldest one, of those in `first` where they are there.
+        """
+        self._take_lease()
+        row = self._connection.execute(
+            "SELECT batch FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
+            " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, batch LIMIT 1",
+            (json.dumps(list(first)),),
+        ).fetchone()
+        if row is None:
+            return None
+        self._connection.execute(
+            "UPDATE jobs SET lease = ? WHERE batch = ? AND lease IS NULL AND reason IS NULL", (self._lease, row[0])
+        )
+        return int(row[0]), self.held_of(row[0])
+
+    def held_of(self, batch: int) -> list[int]:
+        """The messages of a claimed batch that are still ours. Call it as `held`."""
+        rows = self._connection.execute(
+            "SELECT item FROM jobs WHERE batch = ? AND lease = ? ORDER BY item", (batch, self._lease)
+        )
+        return [item for (item,) in rows]
+
+    def give_back(self, batch: int) -> None:
+        """Let whoever comes next take a batch that was claimed and not done."""
+        self._connection.execute("UPDATE jobs SET lease = NULL WHERE batch = ? AND lease = ?", (batch, self._lease))
 
     def held(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> list[int]:
         """Those of the claimed `items` that are still ours. Call in the transaction that writes what came of them."""
@@ -70,11 +124,18 @@ class Work:
             (reason, stage, space, item),
         )
 
-    def reopen(self) -> None:
-        """Begin a run: sign up as its owner, free what dead ones held, and let quarantined work be tried again."""
+    def reopen(self, *, often: bool = False) -> None:
+        """Begin a run: sign up as its owner, free what dead ones held, and let quarantined work be tried again.
+
+        A run of those that come `often` leaves alone what a language model failed on three times: to try costs money.
+        """
         self._free_dead_leases()
         self._take_lease()
-        self._connection.execute("UPDATE jobs SET reason = NULL WHERE reason IS NOT NULL")
+        self._connection.execute(
+            "UPDATE jobs SET reason = NULL WHERE reason IS NOT NULL"
+            " AND NOT (? AND batch IS NOT NULL AND attempts >= ?)",
+            (often, _OFTEN_ENOUGH),
+        )
 
     def release(self) -> None:
         """End a run: give back what was claimed and not done."""
@@ -105,6 +166,18 @@ class Work:
         """The processes at work on this memory, other than this one."""
         rows = self._connection.execute("SELECT pid, started, host FROM leases")
         return [pid for pid, started, host in rows if pid != os.getpid() and _alive(pid, started, host)]
+
+    def elsewhere(self) -> bool:
+        """Whether another living process of this machine works on anything; of other machines nobody can tell."""
+        rows = self._connection.execute(
+            "SELECT pid, started, host FROM leases l WHERE EXISTS (SELECT 1 FROM jobs WHERE lease = l.id AND space = 0)"
+        ).fetchall()
+        here = [owner for owner in rows if owner[0] != os.getpid() and owner[2] == socket.gethostname()]
+        return any(_alive(*owner) for owner in here)
+
+    def free(self) -> None:
+        """Let whoever comes next take what dead processes held. Call inside a transaction."""
+        self._free_dead_leases()
 
     def dead(self) -> int:
         """How many processes died at work; what they held is free, and the next one that claims work takes it."""

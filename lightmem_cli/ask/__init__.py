@@ -13,6 +13,6 @@ def answer_from_evidence(hits: Sequence[Hit], *, most: int = 5) -> Answer:
     """The best evidence itself, up to `most` hits, each cited as [n]: what can be said with no language model."""
     cited = tuple(hits[:most])
     if not cited:
-        return Answer(text=NO_EVIDENCE)
+        return Answer(text=NO_EVIDENCE, found=False)
     lines = [f"[{number}] {' '.join(hit.entry.text.split())}" for number, hit in enumerate(cited, start=1)]
-    return Answer(text="\n".join(lines), citations=cited)
+    return Answer(text="\n".join(lines), citations=cited, numbers=tuple(range(1, len(cited) + 1)))

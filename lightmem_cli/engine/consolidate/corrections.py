@@ -1,0 +1,235 @@
+"""Has a language model judge what newer facts of a conversation do to older ones near them, and does what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from lightmem_cli.engine import Memory
+from lightmem_cli.engine.asking import Asking, Request
+from lightmem_cli.engine.consolidate.pairs import candidates
+from lightmem_cli.engine.consolidate.steps import entry_of, try_to
+from lightmem_cli.errors import BadReply, ModelError, Rejected, TooLong
+from lightmem_cli.records import Entry, LinkKind
+from lightmem_cli.store.history import History
+from lightmem_cli.update.correct import SCHEMA, Doubt, Verdict, age, most_of, prompt_of, read_reply, version
+from lightmem_cli.update.decide import standing
+from lightmem_cli.update.steps import Conflict, Correction, Dropped, Fact, Merge, Step
+
+_CHARACTERS = 6_000  # of the facts that one call shows
+_PAIRS = 60  # that one call asks about
+_WHY = "the language model says so"
+_SMALLER_MAY_DO = (BadReply, TooLong, Rejected)  # what a call about fewer facts may be spared
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The doubts there are, the stage that looked, and the position in `changes` that an answer to them settles."""
+
+    doubts: list[Doubt]
+    stage: str
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the model said of some doubts, or the fault for which it said nothing."""
+
+    doubts: Sequence[Doubt]
+    verdicts: Sequence[Verdict]
+    fault: ModelError | None = None
+
+
+def find(memory: Memory, *, progress: Callable[[int], None], gone: Collection[str] = ()) -> Found:
+    """The facts that changed since the last time, or are near to such ones, each with the newer facts near to it.
+
+    No pair that was judged before in the same words, and no fact that is `gone`, by its id. Writes nothing.
+    """
+    history, update = memory.history, memory.settings.update
+    active = history.vectors.active_space()
+    space = None if active is None else active[0]
+    stage = _stage(memory, space=space)
+    near = candidates(
+        history,
+        space=space,
+        threshold=update.near,
+        after=history.runs.taken(stage),
+        known=(),
+        progress=progress,
+    )
+    newer: dict[int, list[tuple[float, int]]] = {}
+    for one, other, cosine in near.pairs:
+        old, new = sorted((one, other), key=lambda at: age(near.facts[at]))
+        if _in_doubt(history, near.facts[old], near.facts[new], stage=stage, gone=gone):
+            newer.setdefault(old, []).append((-cosine, new))
+    doubts = [
+        Doubt(near.facts[old], tuple(near.facts[new] for _, new in sorted(its)[: update.top_k]))
+        for old, its in sorted(newer.items())
+    ]
+    return Found(doubts, stage, near.settled)
+
+
+def judge(memory: Memory, doubts: Sequence[Doubt], *, asking: Asking) -> Iterator[Judged]:
+    """What the model says of `doubts`, call by call, as replies come; what fails is asked in halves.
+
+    Raises:
+        Unavailable, MissingPart: the model could not be asked, after all that could be.
+    """
+    waiting = deque(_portions(doubts, most=_room(memory)))
+    asked: dict[int, list[Doubt]] = {}
+
+    def next_request() -> Request[list[Verdict]] | None:
+        if not waiting:
+            return None
+        portion = waiting.popleft()
+        request = _request(memory.history, portion)
+        asked[id(request)] = portion
+        return request
+
+    for answered in asking.work(next_request):
+        portion = asked[id(answered.request)]
+        if answered.fault is None:
+            yield Judged(portion, answered.value or [])
+        elif len(portion) > 1 and isinstance(answered.fault, _SMALLER_MAY_DO):
+            middle = len(portion) // 2
+            waiting.extendleft((portion[middle:], portion[:middle]))
+        else:
+            yield Judged(portion, [], answered.fault)
+
+
+def carry_out(history: History, judged: Judged, *, stage: str, run: int, ours: dict[str, int]) -> list[Step]:
+    """Do what the model said, each step in a transaction, and note what it was asked; what was done.
+
+    `ours` are the versions that facts have by what was done before in this run, and by what is done here. What another
+    writer changed meanwhile is left, and asked again.
+    """
+    done: list[Step] = []
+    left: set[str] = set()
+    for verdict in judged.verdicts:
+        step = step_of(verdict, ours)
+        if step is not None and try_to(history, step, run=run):
+            done.append(step)
+            for id in (verdict.older.id, verdict.newer.id):
+                ours[id] = entry_of(history, id)[1].version
+        elif step is not None:
+            left |= {verdict.older.id, verdict.newer.id}
+    with history.transaction():
+        history.facts.judge(
+            (entry_of(history, doubt.older.id)[0], entry_of(history, fact.id)[0], _said(stage, doubt.older, fact))
+            for doubt in judged.doubts
+            for fact in doubt.newer
+            if left.isdisjoint((doubt.older.id, fact.id)) and _are_there(history, doubt.older, fact)
+        )
+    return done
+
+
+def step_of(verdict: Verdict, ours: dict[str, int]) -> Step | None:
+    """A verdict as a step of a plan; None where the fact that would go is pinned."""
+    older, newer = (_fact(entry, ours) for entry in (verdict.older, verdict.newer))
+    match verdict.does:
+        case "conflicts":
+            return Conflict(older, newer, _WHY)
+        case "corrects":
+            return None if verdict.older.pinned else Correction(older, newer, _WHY)
+        case "same":
+            keep, drop = sorted((verdict.older, verdict.newer), key=standing)
+            if drop.pinned:
+                return None
+            kept, dropped = _fact(keep, ours), _fact(drop, ours)
+            return Merge(kept.id, kept.version, kept.text, (Dropped(dropped.id, dropped.version, dropped.text, _WHY),))
+
+
+def _stage(memory: Memory, *, space: int | None) -> str:
+    """What looks at facts: another threshold, model or prompt, and everything is looked at anew."""
+    update, model = memory.settings.update, memory.model
+    made_as = (update.near, update.top_k, space, version(), model.name, model.manner)
+    return f"correct as {zlib.crc32(repr(made_as).encode()):08x}"
+
+
+def _fact(entry: Entry, ours: dict[str, int]) -> Fact:
+    return Fact(entry.id, ours.get(entry.id, entry.version), entry.text)
+
+
+def _in_doubt(history: History, older: Entry, newer: Entry, *, stage: str, gone: Collection[str]) -> bool:
+    """Whether two facts may have to do with each other, and nobody has said so or not so yet.
+
+    Of a fact nobody knows the time of, and of one that has a time, nobody can say which is newer.
+    """
+    if {older.id, newer.id} & set(gone) or set(older.sources) & set(newer.sources):
+        return False
+    if (older.said_at is None) != (newer.said_at is None):
+        return False
+    (old, _), (new, _) = entry_of(history, older.id), entry_of(history, newer.id)
+    if history.facts.judged(old, new) == _said(stage, older, newer):
+        return False
+    return (old, LinkKind.CONFLICTS) not in history.entries.links_from(new)
+
+
+def _said(stage: str, older: Entry, newer: Entry) -> bytes:
+    """What was judged of two facts, and by what."""
+    said = "\0".join((stage, older.text, newer.text)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=12).digest()
+
+
+def _are_there(history: History, *facts: Entry) -> bool:
+    """Whether `facts` are not purged meanwhile."""
+    return all(any(name == fact.id for _, name in history.entries.find(fact.id)) for fact in facts)
+
+
+def _room(memory: Memory) -> int:
+    """How many characters of facts a call shows: no more than leave room for the reply."""
+    model = memory.model
+    if not model.context:
+        return _CHARACTERS
+    left = model.context - model.tokens(prompt_of([]).prefix) - most_of([]) - 32
+    return max(0, min(_CHARACTERS, 2 * left))  # the other half is the reply's, and for numbers and dates
+
+
+def _portions(doubts: Sequence[Doubt], *, most: int) -> Iterator[list[Doubt]]:
+    """`doubts` as they are asked together, up to `most` characters: those that share facts, shown but once."""
+    portion: list[Doubt] = []
+    shown: dict[str, int] = {}
+    for doubt in _neighbours_first(doubts):
+        its = {fact.id: len(fact.text) for fact in (doubt.older, *doubt.newer)}
+        pairs = sum(len(one.newer) for one in (*portion, doubt))
+        if portion and (pairs > _PAIRS or sum((shown | its).values()) > most):
+            yield portion
+            portion, shown = [], {}
+        portion.append(doubt)
+        shown |= its
+    if portion:
+        yield portion
+
+
+def _neighbours_first(doubts: Sequence[Doubt]) -> Iterator[Doubt]:
+    """`doubts`, each followed by those that show some of its facts too."""
+    of_fact: dict[str, list[Doubt]] = {}
+    for doubt in doubts:
+        for fact in (doubt.older, *doubt.newer):
+            of_fact.setdefault(fact.id, []).append(doubt)
+    seen: set[str] = set()
+    for first in doubts:
+        waiting = deque([first])
+        while waiting:
+            doubt = waiting.popleft()
+            if doubt.older.id not in seen:
+                seen.add(doubt.older.id)
+                yield doubt
+                waiting.extend(other for fact in (doubt.older, *doubt.newer) for other in of_fact[fact.id])
+
+
+def _request(history: History, doubts: Sequence[Doubt]) -> Request[list[Verdict]]:
+    shown = dict.fromkeys(fact.id for doubt in doubts for fact in (doubt.older, *doubt.newer))
+    messages = {message for id in shown for message in history.entries.source_ids(entry_of(history, id)[0])}
+    return Request(
+        purpose="update",
+        version=version(),
+        prompt=prompt_of(doubts),
+        most=most_of(doubts),
+        messages=tuple(sorted(messages)),
+        read=lambda text: read_reply(text, doubts),
+        schema=SCHEMA,
+    )

@@ -1,0 +1,153 @@
+"""Several processes read one memory: none pays for a message twice, none loses one, and who is killed harms nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memories import Kept, kept
+from model_server import ModelServer
+from process import lightmem, start
+
+COUNT = 60
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        server.delay = 0.05
+        yield server
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Path:
+    path = tmp_path / "chat.jsonl"
+    rows = [
+        {
+            "id": f"m{number}",
+            "session": f"day{number // 10}",
+            "speaker": ("Anna", "Boris")[number % 2],
+            "timestamp": f"2024-05-{number // 10 + 1:02}T10:{number % 10:02}:00Z",
+            "content": f"I saw heron {number} in the reeds behind the old mill, and it looked at me.",
+        }
+        for number in range(COUNT)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def settings(server: ModelServer) -> dict[str, str]:
+    return {
+        "LIGHTMEM_EXTRACT__USE": "llm",
+        "LIGHTMEM_EXTRACT__ROLES": "both",
+        "LIGHTMEM_EXTRACT__BUFFER_TOKENS": "64",
+        "LIGHTMEM_LLM__USE": "ollama",
+        "LIGHTMEM_LLM__MODEL": "tiny",
+        "LIGHTMEM_LLM__BASE_URL": server.url,
+        "LIGHTMEM_LLM__CONCURRENCY": "2",
+    }
+
+
+def journalled(home: Path, chat: Path, server: ModelServer) -> Path:
+    done = lightmem("ingest", chat, "--journal-only", "--home", home, env=settings(server))
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def undisturbed(home: Path, chat: Path, server: ModelServer) -> Kept:
+    """What one process alone makes of it; the server has forgotten it afterwards."""
+    done = lightmem("extract", "--home", journalled(home, chat, server), env=settings(server))
+    assert done.returncode == 0, done.stderr
+    found = kept(home)
+    assert sum(row.get("kind") == "fact" for row in found.state) == COUNT
+    server.calls.clear()
+    return found
+
+
+def sent(server: ModelServer) -> Counter[str]:
+    """How often each message was sent."""
+    return Counter(number for call in list(server.calls) for number in re.findall(r"I saw heron (\d+) ", call.prompt))
+
+
+def extracting(home: Path, server: ModelServer) -> subprocess.Popen[bytes]:
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return start("extract", "--home", home, env=settings(server), **pipes)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+
+
+def reached(server: ModelServer, calls: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until so many calls were made, or it is over."""
+    while len(server.calls) < calls and process.poll() is None:
+        time.sleep(0.005)
+
+
+def test_two_processes_read_every_message_once(tmp_path: Path, chat: Path, server: ModelServer) -> None:
+    alone = undisturbed(tmp_path / "alone", chat, server)
+    home = journalled(tmp_path / "both", chat, server)
+    both = [extracting(home, server) for _ in range(2)]
+    for process in both:
+        ended(process)
+    assert sent(server) == {str(number): 1 for number in range(COUNT)}
+    assert kept(home) == alone
+
+
+@pytest.mark.parametrize("calls", [1, 4, 9])
+def test_one_is_killed_and_the_other_finishes(tmp_path: Path, chat: Path, server: ModelServer, calls: int) -> None:
+    alone = undisturbed(tmp_path / "alone", chat, server)
+    home = journalled(tmp_path / "both", chat, server)
+    victim, survivor = (extracting(home, server) for _ in range(2))
+    reached(server, calls, victim)
+    victim.kill()
+    victim.communicate()
+    ended(survivor)
+    times = sent(server)
+    assert set(times) == {str(number) for number in range(COUNT)}
+    assert max(times.values()) <= 2, "only what was on its way is asked again"
+    assert kept(home) == alone
+
+
+@pytest.mark.parametrize("calls", [0, 3, 8])
+def test_the_next_run_finishes_what_a_killed_one_left(
+    tmp_path: Path, chat: Path, server: ModelServer, calls: int
+) -> None:
+    alone = undisturbed(tmp_path / "alone", chat, server)
+    home = journalled(tmp_path / "killed", chat, server)
+    victim = extracting(home, server)
+    reached(server, calls, victim)
+    victim.kill()
+    victim.communicate()
+    ended(extracting(home, server))
+    assert set(sent(server)) == {str(number) for number in range(COUNT)}
+    assert max(sent(server).values()) <= 2
+    assert kept(home) == alone
+
+
+def test_a_server_that_comes_back_is_all_it_takes(tmp_path: Path, chat: Path, server: ModelServer) -> None:
+    alone = undisturbed(tmp_path / "alone", chat, server)
+    env = settings(server) | {"LIGHTMEM_LLM__RETRIES": "0"}
+    home = tmp_path / "down"
+    with server.stopped():
+        done = lightmem("ingest", chat, "--home", home, env=env)
+        assert done.returncode == 5
+        said = done.stderr.decode()
+        assert "kept: 60 new messages" in said and "nothing is lost: lightmem extract goes on from here" in said
+        waiting = json.loads(lightmem("stats", "--json", "--home", home, env=env).stdout)
+        assert (waiting["pending"], waiting["quarantined"]) == ({"extract": COUNT}, 0)
+        found = lightmem("retrieve", "heron 7", "--home", home, env=env)
+        assert b"heron 7 " in found.stdout
+    done = lightmem("extract", "--json", "--home", home, env=env)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["messages"], counts["facts"], counts["quarantined"]) == (COUNT, COUNT, 0)
+    assert counts["calls"] == len(server.calls) and counts["prompt_tokens"] > 0
+    assert kept(home) == alone
