@@ -198,6 +198,11 @@ class LanguageModel(Protocol):
         """How many tokens a prompt and its reply may take together; 0 where nobody knows. May ask the server, once."""
         ...
 
+    @property
+    def thoughts(self) -> int:
+        """How many tokens a call may cost beside prompt and reply: those of what is thought before it is said."""
+        ...
+
     def tokens(self, text: str) -> int:
         """How many tokens `text` is: by the model's tokenizer where that is here, else characters / 4."""
         ...
@@ -212,14 +217,18 @@ class LanguageModel(Protocol):
     ) -> Reply:
         """Ask once, trying again what is worth it. The reply has at most `most` tokens, and is JSON of `schema`.
 
-        The schema is kept as far as whoever serves the model can: the reply is to be checked. `tell` gets the reply
-        piece by piece while it comes, in this thread; once it got one, nothing is tried again.
+        What is thought before it may have `thoughts` besides. The schema is kept as far as whoever serves the model
+        can: the reply is to be checked. `tell` gets the reply piece by piece while it comes, in this thread; once it
+        got one, nothing is tried again.
 
         Raises:
             Unavailable, MissingPart: nobody answers, the key is refused, the model is not there.
             TooLong: prompt and reply do not fit the model's context.
             BadReply: what came back cannot be read at all.
-            ModelError: this one prompt failed, as often as it was tried.
+            Rejected: the server says no to this one prompt, whenever it is asked.
+            HalfRead: it read only a part of the prompt; asked again, it has more room.
+            ModelError: this one prompt failed, as often as it was tried; or the model was closed meanwhile.
+                What was `paid` all the same is not tried again here: the caller may, within its budget.
         """
         ...
 

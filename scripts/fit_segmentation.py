@@ -23,7 +23,7 @@ from bench_segmentation import HEAD, SETS, Dialogue, baselines, measure, read
 from sklearn.linear_model import LogisticRegression
 
 from lightmem_cli.embed import open_embedder
-from lightmem_cli.engine.pending import sentences_of
+from lightmem_cli.engine.embedding import sentences_of
 from lightmem_cli.protocols import Embedder, Spoken
 from lightmem_cli.records import Message, Role
 from lightmem_cli.segment.similarity import CHAT, MEETING, THRESHOLD, SimilaritySegmenter, Talk, Weights

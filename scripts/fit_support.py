@@ -41,7 +41,7 @@ import numpy as np
 from processes import DATA
 
 from lightmem_cli.embed import open_embedder
-from lightmem_cli.engine.pending import sentences_of
+from lightmem_cli.engine.embedding import sentences_of
 from lightmem_cli.extract.support import Overlap, is_supported, overlap, told
 from lightmem_cli.language.names import entities
 from lightmem_cli.protocols import Embedder

@@ -15,7 +15,7 @@ from memories import empty_home, line, opened, take_into
 
 from lightmem_cli.ask import NO_EVIDENCE, answer_from_evidence
 from lightmem_cli.ask.evidence import Found, pack
-from lightmem_cli.ask.plain import excerpt, plain, shortened
+from lightmem_cli.ask.plain import excerpt, shortened
 from lightmem_cli.ask.prompt import Exchange, prompt, searched_for
 from lightmem_cli.ask.reply import NOT_IN_MEMORY, Listening, cited, read_answer, without_marks
 from lightmem_cli.engine import Memory
@@ -24,6 +24,7 @@ from lightmem_cli.engine.forget import Target, forget, resolve
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.engine.summaries import summarize
 from lightmem_cli.errors import BadReply, MissingPart, ModelError, ProfileError, TooLong, Unavailable
+from lightmem_cli.language.data import as_data
 from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm.scripted import Script, ScriptedModel
 from lightmem_cli.prompts import load
@@ -179,7 +180,7 @@ def test_the_lines_fit_the_budget(texts: list[str], budget: int) -> None:
 
 @given(ANY, st.integers(1, 40), st.booleans())
 def test_shortened_text_is_short(text: str, most: int, from_end: bool) -> None:
-    text = plain(text)
+    text = as_data(text)
     cut = shortened(text, most=most, count=count_tokens, from_end=from_end)
     assert count_tokens(cut) <= most
     assert cut == text or "…" in cut

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from changes import called
@@ -22,10 +22,10 @@ from memories import empty_home, line, opened, take_into
 from lightmem_cli.engine import Budget, Memory
 from lightmem_cli.engine.asking import Answered, Asking, Estimate, Request
 from lightmem_cli.engine.log import run_told, runs
-from lightmem_cli.errors import BadReply, MissingPart, ModelError, TooLong, Unavailable
+from lightmem_cli.errors import BadReply, HalfRead, MissingPart, ModelError, Rejected, TooLong, Unavailable
 from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm.scripted import ScriptedModel
-from lightmem_cli.protocols import Prompt, Reply
+from lightmem_cli.protocols import JsonSchema, Prompt, Reply
 from lightmem_cli.records import Entry, Kind, MessageKey, State, Usage
 
 LONG = 20.0  # seconds; only a test that fails waits so long
@@ -163,6 +163,24 @@ def test_so_many_calls_are_in_flight_as_long_as_there_is_work(home: Path, at_onc
         opener.join()
         assert seen == {f"re: body {n}" for n in range(number)}
         assert len(model.prompts) == number
+
+
+def test_lanes_have_enough_to_ask_while_an_answer_takes_long(home: Path) -> None:
+    """As the first one does, for which an embedder is loaded."""
+    with opened(home, llm={"concurrency": 1}) as memory, memory.run("extract") as run:
+        asked, later = threading.Semaphore(0), 3
+
+        def reply(prompt: Prompt) -> str:
+            asked.release()
+            return echo(prompt)
+
+        model = asked_of(memory, reply)
+        answers = Asking(memory, run=run).work(handing_out(requests(20, messages=())))
+        next(answers)
+        for _ in range(1 + later):
+            assert asked.acquire(timeout=LONG)
+        assert len(model.prompts) >= 1 + later
+        answers.close()
 
 
 @settings(max_examples=30)
@@ -331,6 +349,17 @@ def test_the_same_twice_at_once_that_is_refused_is_asked_for_each(memory: Memory
     assert len(model.prompts) == 4
 
 
+@pytest.mark.parametrize("error", [ModelError, Rejected, TooLong])
+def test_the_same_twice_at_once_that_fails_fails_twice_and_is_asked_once(
+    memory: Memory, error: type[ModelError]
+) -> None:
+    model = asked_of(memory, lambda prompt: error("no") if prompt.body == "body 0" else echo(prompt))
+    same = [request("body 0"), request("body 0"), request("body 1"), request("body 0")]
+    answers = ask(memory, same)
+    assert sorted(str(one.fault) for one in answers) == ["None", "no", "no", "no"]
+    assert len(model.prompts) == 2
+
+
 # Bad replies --------------------------------------------------------------------------------------------------------
 
 
@@ -456,11 +485,114 @@ def test_prompts_that_fail_between_replies_are_faults(home: Path) -> None:
         assert len(answers) == 8
 
 
-@pytest.mark.parametrize("error", [TooLong, BadReply])
+@pytest.mark.parametrize("error", [TooLong, BadReply, Rejected])
 def test_prompts_that_fail_by_themselves_say_nothing_of_the_server(home: Path, error: type[ModelError]) -> None:
     with one_by_one(home) as memory:
         asked_of(memory, failing(*range(20), error=error))
         assert [type(one.fault) for one in ask(memory, requests(20, messages=()))] == [error] * 20
+
+
+def test_a_server_that_rejects_a_prompt_is_there(home: Path) -> None:
+    def reply(prompt: Prompt) -> str | BaseException:
+        return Rejected("the content filter") if prompt.body in ("body 2", "body 5") else ModelError("timed out")
+
+    with one_by_one(home) as memory:
+        asked_of(memory, reply)
+        answers: list[Answered[str]] = []
+        with memory.run("extract") as run, pytest.raises(Unavailable):
+            answers.extend(Asking(memory, run=run).work(handing_out(requests(50, messages=()))))
+        assert [one.request.prompt.body for one in answers] == [f"body {n}" for n in range(6)]
+
+
+# Paid, and of no use ------------------------------------------------------------------------------------------------
+
+
+def failing_times(times: int, error: BaseException) -> Callable[[Prompt], str | BaseException]:
+    left = iter([error] * times)
+    return lambda prompt: next(left, None) or echo(prompt)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_what_was_cut_off_is_paid_and_asked_for_again(home: Path, once: bool) -> None:
+    with opened(home, llm={"retries": 2}) as memory:
+        budget = memory.budget = Budget(1_000)
+        model = asked_of(memory, failing_times(2, ModelError("broke off", paid=(33, 7))))
+        asked = request("body 0", messages=())
+        [answered] = [Asking(memory).once(asked)] if once else ask(memory, [asked])
+        reply = (count_tokens(PREFIX) + 2, count_tokens("re: body 0"), 0)
+        assert [(row.reply, row.refused, row.tokens) for row in ledger(memory)] == [
+            (None, "broke off", (33, 7, 0)),
+            (None, "broke off", (33, 7, 0)),
+            ("re: body 0", None, reply),
+        ]
+        assert (answered.value, answered.usage.calls, answered.usage.tokens) == ("re: body 0", 3, 80 + sum(reply))
+        assert (budget.spent, budget.reserved, len(model.prompts)) == (80 + sum(reply), 0, 3)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_what_is_cut_off_again_and_again_fails_in_the_end(home: Path, once: bool) -> None:
+    with opened(home, llm={"retries": 2}) as memory:
+        model = asked_of(memory, lambda prompt: ModelError("broke off", paid=(33, 7)))
+        asked = request("body 0", messages=())
+        if once:
+            with pytest.raises(ModelError, match="broke off"):
+                Asking(memory).once(asked)
+        else:
+            [answered] = ask(memory, [asked])
+            assert (str(answered.fault), answered.usage.tokens) == ("broke off", 120)
+        assert len(model.prompts) == len(ledger(memory)) == 3
+
+
+def test_a_repair_that_was_cut_off_is_asked_for_again(memory: Memory) -> None:
+    replies = iter(["bad", ModelError("broke off", paid=(33, 7)), "good"])
+    model = asked_of(memory, lambda prompt: next(replies))
+    [answered] = ask(memory, requests(1))
+    assert (answered.value, answered.usage.calls) == ("good", 3)
+    assert model.prompts[2] == model.prompts[1] != model.prompts[0]
+
+
+def test_what_was_told_in_part_is_not_asked_for_again(memory: Memory) -> None:
+    model = asked_of(memory)
+    with pytest.raises(ModelError, match="cut"):
+        Asking(memory).once(request("Who?"), tell=stop(1, ModelError("cut", paid=(33, 7))))
+    assert len(model.prompts) == 1
+    assert [row.tokens for row in ledger(memory)] == [(33, 7, 0)]
+
+
+@pytest.mark.parametrize("error", [TooLong, Rejected])
+def test_what_fails_once_it_was_paid_is_on_record(memory: Memory, error: type[ModelError]) -> None:
+    memory.budget = Budget(1_000)
+    model = asked_of(memory, lambda prompt: error("no", paid=(33, 7)))
+    [answered] = ask(memory, requests(1))
+    assert (str(answered.fault), answered.usage.tokens, memory.budget.spent) == ("no", 40, 40)
+    assert [(row.refused, row.tokens) for row in ledger(memory)] == [("no", (33, 7, 0))]
+    assert len(model.prompts) == 1
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize(("tokens", "fits"), [(1_059, False), (1_060, True)])
+def test_what_was_read_in_part_is_asked_again_if_the_budget_has_room_for_all_of_it(
+    memory: Memory, tokens: int, fits: bool, once: bool
+) -> None:
+    memory.budget = Budget(tokens)
+    model = asked_of(memory, failing_times(1, HalfRead("read only a part", paid=(50, 10), room=1_000)))
+    asking, what = Asking(memory), request("body 0")
+    try:
+        [answered] = [asking.once(what)] if once else list(asking.work(handing_out([what])))
+    except ModelError as fault:
+        assert once
+        assert "not asked" in str(fault)
+    else:
+        assert str(answered.fault) == ("None" if fits else "read only a part")
+    assert (len(model.prompts), asking.stopped is None) == ((2, True) if fits else (1, False))
+    assert memory.budget.reserved == 0
+
+
+def test_a_prompt_that_is_never_read_to_the_end_fails_in_the_end(memory: Memory) -> None:
+    model = asked_of(memory, lambda prompt: HalfRead("read only a part", paid=(50, 10), room=100))
+    [answered] = ask(memory, requests(1))
+    assert isinstance(answered.fault, HalfRead)
+    assert len(model.prompts) == len(ledger(memory)) == 11
 
 
 def test_a_mistake_of_the_backend_comes_out_and_what_was_answered_is_kept(memory: Memory) -> None:
@@ -515,7 +647,10 @@ def test_an_interruption_ends_at_once_and_keeps_what_came(memory: Memory, error:
                 raise error
         answers.close()
     assert len(first) == 1
-    assert {row.reply for row in ledger(memory)} == {"re: body 0", "re: body 1", "re: body 2"}
+    assert {row.reply for row in ledger(memory)} == {"re: body 0", "re: body 1", "re: body 2", None}
+    prompt = count_tokens(PREFIX) + 2
+    under_way = [(row.refused, row.tokens) for row in ledger(memory) if row.reply is None]
+    assert under_way == [("interrupted", (prompt, 0, 0))] * 4  # their servers read them
     hanging.over.set()
     for thread in threading.enumerate():  # those that waited find nothing more to do
         if thread.daemon and "_serve" in thread.name:
@@ -529,6 +664,7 @@ def test_an_interruption_ends_at_once_and_keeps_what_came(memory: Memory, error:
 def test_ctrl_c_while_nothing_comes(memory: Memory) -> None:
     hanging = Hanging()
     asked_of(memory, hanging)
+    memory.budget = Budget(9_999)
 
     def interrupt() -> None:
         import signal
@@ -541,43 +677,52 @@ def test_ctrl_c_while_nothing_comes(memory: Memory) -> None:
         list(Asking(memory, run=run).work(handing_out(requests(50))))
     hanging.over.set()
     assert [(told.run.command, told.run.outcome) for told in runs(memory, limit=1)] == [("extract", "interrupted")]
+    assert {row.refused for row in ledger(memory)} == {"interrupted"}
+    assert 1 <= len(ledger(memory)) <= 4
+    assert (memory.budget.spent, memory.budget.reserved) == (sum(sum(row.tokens) for row in ledger(memory)), 0)
 
 
 # The budget ---------------------------------------------------------------------------------------------------------
 
 
+Count: TypeAlias = Callable[[Prompt, JsonSchema | None], int]
+
+
 class Counting(ScriptedModel):
     """A model whose server counts prompts in its own way, and which sees to it that no budget is ever passed."""
 
-    def __init__(self, replies: dict[str, int], *, count: Callable[[Prompt], int], budget: Budget) -> None:
+    def __init__(self, replies: dict[str, int], *, count: Count, budget: Budget) -> None:
         super().__init__(lambda prompt: "bad" + "x" * (4 * replies[prompt.body.partition(" ")[0]] - 3))
         self._count = count
         self._budget = budget
         self._lock = threading.Lock()
         self.total = 0
 
-    def complete(self, prompt: Prompt, *, most: int, **how: Any) -> Reply:
-        reply = super().complete(prompt, most=most, **how)
+    def complete(self, prompt: Prompt, *, most: int, schema: JsonSchema | None = None, **how: Any) -> Reply:
+        reply = super().complete(prompt, most=most, schema=schema, **how)
         with self._lock:
-            usage = replace(reply.usage, prompt_tokens=self._count(prompt))
+            usage = replace(reply.usage, prompt_tokens=self._count(prompt, schema))
             self.total += usage.tokens
             assert self.total <= self._budget.tokens
         return replace(reply, usage=usage)
 
 
 NUMBERS = count()
-COUNTS: dict[str, Callable[[Prompt], int]] = {
-    "as we do, and a template": lambda prompt: sum(map(count_tokens, prompt)) + 32,
-    "more": lambda prompt: int(1.7 * sum(map(count_tokens, prompt))) + 20,
-    "less": lambda prompt: sum(map(count_tokens, prompt)) // 2,
+COUNTS: dict[str, Count] = {
+    "as we do, and a template": lambda prompt, _: sum(map(count_tokens, prompt)) + 32,
+    "and a schema in words": lambda prompt, schema: sum(map(count_tokens, (*prompt, json.dumps(schema)))) + 52,
+    "more": lambda prompt, _: int(1.7 * sum(map(count_tokens, prompt))) + 20,
+    "less": lambda prompt, _: sum(map(count_tokens, prompt)) // 2,
 }
+SCHEMA = {"type": "object", "properties": {f"field_number_{n}": {"type": "string"} for n in range(9)}}
 
 
 @settings(max_examples=60)
 @example(sizes=[(900, 1, 0)] * 4, tokens=850, how="more", at_once=4)  # three would fit, as we count
+@example(sizes=[(3_000, 1, 0), (10, 1, 0)], tokens=1_100, how="and a schema in words", at_once=1)
 @given(
-    sizes=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 60), st.integers(0, 40)), max_size=14),
-    tokens=st.integers(0, 5_000),
+    sizes=st.lists(st.tuples(st.integers(0, 3_000), st.integers(1, 60), st.integers(0, 40)), max_size=14),
+    tokens=st.integers(0, 9_000),
     how=st.sampled_from(sorted(COUNTS)),
     at_once=st.integers(1, 5),
 )
@@ -593,7 +738,7 @@ def test_the_budget_is_never_passed(
             replies[name] = reply
             accept = str if n % 3 else read
             prompt = Prompt(PREFIX, f"{name} {'é' * body if n % 4 == 0 else 'e' * body}")
-            asked.append(request("", prompt=prompt, most=reply + spare, messages=(), read=accept))
+            asked.append(request("", prompt=prompt, most=reply + spare, messages=(), read=accept, schema=SCHEMA))
         model = Counting(replies, count=COUNTS[how], budget=budget)
         memory.__dict__["model"] = model
         with memory.run("extract") as run:
@@ -606,6 +751,44 @@ def test_the_budget_is_never_passed(
         if asking.stopped is None:
             assert len(answers) == len(asked)
             assert model.total == sum(one.usage.tokens for one in answers)
+
+
+def test_what_a_server_puts_around_each_prompt_is_not_taken_for_its_rate(home: Path) -> None:
+    """A short prompt comes first, and costs ten times what we count: a long one does not."""
+    with one_by_one(home) as memory:
+        budget = memory.budget = Budget(20_000)
+        sizes = [10, *[6_000] * 9]
+        bodies = [f"{number} {'word ' * (size // 5)}" for number, size in enumerate(sizes)]
+        replies = {str(number): 50 for number in range(len(sizes))}
+        around = 400
+        model = Counting(replies, count=lambda prompt, _: sum(map(count_tokens, prompt)) + around, budget=budget)
+        memory.__dict__["model"] = model
+        with memory.run("extract") as run:
+            asking = Asking(memory, run=run)
+            answers = list(asking.work(handing_out(request(body, most=60, read=str, messages=()) for body in bodies)))
+        assert (len(answers), asking.stopped) == (10, None)
+        assert model.total < 20_000
+
+
+def test_a_schema_counts_since_some_servers_are_told_it_in_words(memory: Memory) -> None:
+    most = -(-len(PREFIX + "body 0" + json.dumps(SCHEMA)) // 2) + 100
+    for tokens, calls in ((most, 0), (most + 64, 1)):
+        memory.budget = Budget(tokens)
+        model = asked_of(memory)
+        with memory.run("extract") as run:
+            list(Asking(memory, run=run).work(handing_out([request("body 0", schema=SCHEMA)])))
+        assert len(model.prompts) == calls
+
+
+def test_what_a_model_may_think_counts(memory: Memory) -> None:
+    memory.budget = Budget(2_000)
+    model = asked_of(memory)
+    model.thoughts = 2_000
+    with memory.run("extract") as run:
+        asking = Asking(memory, run=run)
+        assert list(asking.work(handing_out(requests(1)))) == []
+        assert asking.estimate(requests(2)).reply_tokens == 2 * 2_100
+    assert model.prompts == []
 
 
 def test_a_budget_that_has_room_again_when_replies_come_short_goes_on(memory: Memory) -> None:

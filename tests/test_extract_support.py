@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmem_cli.embed import open_embedder
-from lightmem_cli.engine.pending import sentences_of
+from lightmem_cli.engine.embedding import sentences_of
 from lightmem_cli.extract.support import is_supported, overlap, told
 from lightmem_cli.records import Message, Role
 

@@ -18,6 +18,7 @@ from memories import Kept, dies_after, dies_before, empty_home, kept_by, line, o
 
 from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Budget, Memory
+from lightmem_cli.engine.asking.work import _AHEAD
 from lightmem_cli.engine.extraction import estimate, ready
 from lightmem_cli.engine.forget import Target, forget, resolve
 from lightmem_cli.engine.ingest import HowToIngest
@@ -25,11 +26,14 @@ from lightmem_cli.engine.pending import work_first, work_off
 from lightmem_cli.engine.purge import purge
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.engine.steps import Done
-from lightmem_cli.errors import MissingPart, ModelError, ProfileError, TooLong, Unavailable
+from lightmem_cli.errors import MissingPart, ModelError, ProfileError, Rejected, TooLong, Unavailable
 from lightmem_cli.llm.scripted import ScriptedModel, every_line_a_fact
 from lightmem_cli.protocols import Prompt
 from lightmem_cli.records import Filter, Kind, State
 from lightmem_cli.store.history import work
+
+# Who is killed in the middle of a generator leaves it to be closed when it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 laws = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
@@ -278,7 +282,7 @@ def test_a_run_that_dies_at_any_step_is_made_good_by_the_next(
     monkeypatch: pytest.MonkeyPatch, dies: Callable[[int, Callable[[], object]], int], how: HowToIngest
 ) -> None:
     monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
-    lines = rows(18)
+    lines = rows(12)
     undisturbed = whole(lines, how)
 
     def once(home: Path) -> None:
@@ -298,11 +302,12 @@ def test_a_run_that_dies_at_any_step_is_made_good_by_the_next(
 
 def test_what_was_paid_before_a_death_is_not_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)
-    lines = rows(12)
+    lines = rows(36)
     with empty_home() as home, reading(home) as memory:
         take_into(memory, lines)
         calls = len(companies(memory))
-    for step in range(30):
+    assert calls > 2 * _AHEAD
+    for step in range(0, 40, 3):
         with empty_home() as home:
             prompts: list[Prompt] = []
 
@@ -315,10 +320,9 @@ def test_what_was_paid_before_a_death_is_not_paid_again(monkeypatch: pytest.Monk
                     take_into(memory, lines)
 
             dies_before(step, once)
-            before = len(set(prompts))
             once()
-            # What was on its way when the process died is asked again; two are, at most: one is ready behind the other.
-            assert len(set(prompts)) == calls and len(prompts) <= calls + 2, (step, before)
+            assert len(set(prompts)) == calls
+            assert len(prompts) <= calls + _AHEAD, "only what was on its way is asked again"
 
 
 @laws
@@ -435,11 +439,12 @@ def poisoned(*words: str, fault: Callable[[], str | BaseException] = lambda: "no
 
 
 @laws
-@given(st.sets(st.integers(0, 23)), st.sampled_from(["prose", "too long", "cut off"]))
+@given(st.sets(st.integers(0, 23)), st.sampled_from(["prose", "too long", "rejected", "cut off"]))
 def test_halving_loses_nothing_whatever_is_poisoned(which: set[int], fault: str) -> None:
     faults: dict[str, Callable[[], str | BaseException]] = {
         "prose": lambda: "I would rather not.",
         "too long": lambda: TooLong("too long"),
+        "rejected": lambda: Rejected("the content filter"),
         "cut off": lambda: '{"facts": [' + " " * 100_000,
     }
     lines = rows(24)
@@ -698,7 +703,7 @@ def test_a_conversation_that_another_is_still_cutting_is_not_flushed(home: Path)
         with memory.run("extract") as run:
             list(work_off(memory, run=run, ask="all"))
         assert {memory.history.segments.of_session("", f"s{number}") == [] for number in (0, 1)} == {False}
-        assert memory.history.work.pending()["extract"] > 8
+        assert memory.history.work.pending()["extract"] > 7, "also what is left of the sessions that have ended"
         with other.history.transaction():
             other.history.work.release()
         extract(memory)

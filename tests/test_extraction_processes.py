@@ -25,9 +25,9 @@ def server() -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture
-def chat(tmp_path: Path) -> Path:
-    path = tmp_path / "chat.jsonl"
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("chat") / "chat.jsonl"
     rows = [
         {
             "id": f"m{number}",
@@ -54,20 +54,24 @@ def settings(server: ModelServer) -> dict[str, str]:
     }
 
 
-def journalled(home: Path, chat: Path, server: ModelServer) -> Path:
-    done = lightmem("ingest", chat, "--journal-only", "--home", home, env=settings(server))
-    assert done.returncode == 0, done.stderr
-    return home
-
-
-def undisturbed(home: Path, chat: Path, server: ModelServer) -> Kept:
-    """What one process alone makes of it; the server has forgotten it afterwards."""
-    done = lightmem("extract", "--home", journalled(home, chat, server), env=settings(server))
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, chat: Path) -> Kept:
+    """What one process alone makes of it."""
+    home = tmp_path_factory.mktemp("alone") / "home"
+    with ModelServer() as server:
+        done = lightmem("ingest", chat, "--home", home, env=settings(server))
     assert done.returncode == 0, done.stderr
     found = kept(home)
     assert sum(row.get("kind") == "fact" for row in found.state) == COUNT
-    server.calls.clear()
     return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, chat: Path, server: ModelServer) -> Path:
+    """A memory that has journalled the chat, and not read it."""
+    done = lightmem("ingest", chat, "--journal-only", "--home", tmp_path / "home", env=settings(server))
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "home"
 
 
 def sent(server: ModelServer) -> Counter[str]:
@@ -91,9 +95,7 @@ def reached(server: ModelServer, calls: int, process: subprocess.Popen[bytes]) -
         time.sleep(0.005)
 
 
-def test_two_processes_read_every_message_once(tmp_path: Path, chat: Path, server: ModelServer) -> None:
-    alone = undisturbed(tmp_path / "alone", chat, server)
-    home = journalled(tmp_path / "both", chat, server)
+def test_two_processes_read_every_message_once(home: Path, alone: Kept, server: ModelServer) -> None:
     both = [extracting(home, server) for _ in range(2)]
     for process in both:
         ended(process)
@@ -101,10 +103,8 @@ def test_two_processes_read_every_message_once(tmp_path: Path, chat: Path, serve
     assert kept(home) == alone
 
 
-@pytest.mark.parametrize("calls", [1, 4, 9])
-def test_one_is_killed_and_the_other_finishes(tmp_path: Path, chat: Path, server: ModelServer, calls: int) -> None:
-    alone = undisturbed(tmp_path / "alone", chat, server)
-    home = journalled(tmp_path / "both", chat, server)
+@pytest.mark.parametrize("calls", [1, 5])
+def test_one_is_killed_and_the_other_finishes(home: Path, alone: Kept, server: ModelServer, calls: int) -> None:
     victim, survivor = (extracting(home, server) for _ in range(2))
     reached(server, calls, victim)
     victim.kill()
@@ -116,12 +116,8 @@ def test_one_is_killed_and_the_other_finishes(tmp_path: Path, chat: Path, server
     assert kept(home) == alone
 
 
-@pytest.mark.parametrize("calls", [0, 3, 8])
-def test_the_next_run_finishes_what_a_killed_one_left(
-    tmp_path: Path, chat: Path, server: ModelServer, calls: int
-) -> None:
-    alone = undisturbed(tmp_path / "alone", chat, server)
-    home = journalled(tmp_path / "killed", chat, server)
+@pytest.mark.parametrize("calls", [0, 6])
+def test_the_next_run_finishes_what_a_killed_one_left(home: Path, alone: Kept, server: ModelServer, calls: int) -> None:
     victim = extracting(home, server)
     reached(server, calls, victim)
     victim.kill()
@@ -132,8 +128,7 @@ def test_the_next_run_finishes_what_a_killed_one_left(
     assert kept(home) == alone
 
 
-def test_a_server_that_comes_back_is_all_it_takes(tmp_path: Path, chat: Path, server: ModelServer) -> None:
-    alone = undisturbed(tmp_path / "alone", chat, server)
+def test_a_server_that_comes_back_is_all_it_takes(tmp_path: Path, chat: Path, alone: Kept, server: ModelServer) -> None:
     env = settings(server) | {"LIGHTMEM_LLM__RETRIES": "0"}
     home = tmp_path / "down"
     with server.stopped():

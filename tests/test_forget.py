@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.consolidate import apply_plan
+from lightmem_cli.engine.extraction.by_rules import extract_some
 from lightmem_cli.engine.fallen import bring_back
 from lightmem_cli.engine.forget import Fate, Forgotten, Target, forget, resolve
 from lightmem_cli.engine.ingest import HowToIngest
-from lightmem_cli.engine.pending import extract_some, work_off
+from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.engine.revise import revise, take_back
 from lightmem_cli.engine.undo import plan, undo

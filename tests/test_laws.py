@@ -39,8 +39,9 @@ from lightmem_cli.embed.hashing import HashingEmbedder
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.care import reindex
 from lightmem_cli.engine.doctor import doctor
+from lightmem_cli.engine.embedding import embed_some, views
 from lightmem_cli.engine.ingest import HowToIngest, Ingested, ingest
-from lightmem_cli.engine.pending import embed_some, views, work_off
+from lightmem_cli.engine.pending import work_off
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.engine.show import show
 from lightmem_cli.errors import InputError, SpaceMismatch

@@ -22,7 +22,7 @@ FACTS = {
                 "properties": {
                     "of": {"type": "array", "items": {"type": "integer"}},
                     "text": {"type": "string"},
-                    "importance": {"type": "integer", "minimum": 0, "maximum": 10},
+                    "importance": {"type": "integer"},
                     "keywords": {"type": "array", "items": {"type": "string"}},
                 },
                 "required": ["of", "text"],
@@ -37,11 +37,11 @@ DECISION = {
     "type": "object",
     "properties": {
         "action": {"type": "string", "enum": ["keep", "merge", "drop"]},
-        "into": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "into": {"type": "integer"},
         "sure": {"type": "boolean"},
         "weight": {"type": "number"},
     },
-    "required": ["action", "into"],
+    "required": ["action"],
     "additionalProperties": False,
 }
 ONE = {"facts": [{"of": [1, 2], "text": "Anna lives in Oslo."}]}
@@ -134,7 +134,6 @@ def test_an_integer_alone_is_a_list_of_one(alone: str) -> None:
         (f'{{"facts": [{{"of": [{"9" * 5000}], "text": "x"}}]}}', "facts[0].of[0] must be an integer"),
         ('{"facts": [{"of": [1], "text": ["x"]}]}', "facts[0].text must be a string, and is an array"),
         ('{"facts": [{"of": [1], "text": "x", "why": 1}]}', 'the key "why" in facts[0] is none of those asked for'),
-        ('{"facts": [{"of": [1], "text": "x", "importance": 11}]}', "facts[0].importance must be at most 10"),
         ('{"facts": [{"of": [1] "text": "x"}]}', "the JSON is not valid in line 1, column 23: expecting ',' delimiter"),
         ('{"facts": [{"of": [1], "text": "x",}]}', "the JSON is not valid in line 1"),
         ('{"facts": [], "facts": [{"of": [1], "text": "x"}]}', 'the key "facts" is given twice'),
@@ -173,27 +172,16 @@ def test_choices_nulls_and_other_types() -> None:
         "sure": True,
         "weight": 0.5,
     }
-    assert read_object('{"action": "keep", "into": null, "weight": NaN}', like=DECISION) == {
-        "action": "keep",
-        "into": None,
-    }
+    assert read_object('{"action": "keep", "into": null, "weight": NaN}', like=DECISION) == {"action": "keep"}
     assert wrong('{"action": "eat", "into": 1}', DECISION) == 'action must be one of "keep", "merge", "drop"'
-    assert wrong('{"action": "keep"}', DECISION) == 'the key "into" is missing'
+    assert wrong('{"action": null}', DECISION) == 'the key "action" is missing'
     assert "into must be an integer, and is a string" in wrong('{"action": "keep", "into": "x"}', DECISION)
     assert "sure must be true or false, and is a number" in wrong('{"action": "keep", "into": 1, "sure": 1}', DECISION)
 
 
-def test_limits_of_lengths_and_lists() -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "text": {"type": "string", "minLength": 1, "maxLength": 5},
-            "list": {"type": "array", "items": {}, "maxItems": 2},
-        },
-    }
-    assert read_object('{"text": "four", "list": [1, {}], "more": 1}', like=schema)["more"] == 1
-    assert wrong('{"text": " "}', schema) == "text must have at least 1 characters and has 0"
-    assert wrong('{"list": [1, 2, 3]}', schema) == "list must have at most 2 items and has 3"
+def test_what_a_schema_does_not_forbid_may_be_there() -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "additionalProperties": True}
+    assert read_object('{"text": "four", "more": 1}', like=schema) == {"text": "four", "more": 1}
 
 
 def test_half_a_pair_of_surrogates_can_be_stored() -> None:

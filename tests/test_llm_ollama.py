@@ -5,22 +5,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from threading import Barrier
 from typing import Any, get_args
 
 import pytest
 from model_faults import Fault, NamedFault
-from model_server import Asked, ModelServer
+from model_server import SHORT_ANSWER, Asked, ModelServer
+from model_wires import OllamaWire, Refused
 
-from lightmem_cli.errors import BadReply, LightmemError, MissingPart, ModelError, ProfileError, TooLong, Unavailable
+from lightmem_cli.errors import (
+    BadReply,
+    HalfRead,
+    LightmemError,
+    MissingPart,
+    ModelError,
+    ProfileError,
+    Rejected,
+    TooLong,
+    Unavailable,
+)
 from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm import open_language_model
 from lightmem_cli.llm.ollama import OllamaModel
+from lightmem_cli.llm.ollama_server import OllamaServer
 from lightmem_cli.llm.patience import Patience
 from lightmem_cli.profiles.settings import Llm
-from lightmem_cli.protocols import Prompt
+from lightmem_cli.protocols import Prompt, Reply
 from lightmem_cli.records import Usage
 
 ASKED = Prompt("You take notes.", "<talk>\n## Monday\n1 Anna: I adopted a greyhound.\n2 Boris: Zoë, really?\n</talk>")
@@ -223,6 +237,16 @@ def test_the_settings_limit_the_context_too(server: ModelServer, opens: Opens) -
         model.complete(Prompt("Note.", "x" * 18_000), most=1000)
 
 
+def asked_on(model: OllamaModel, prompt: Prompt, *, most: int = 100) -> tuple[Reply, list[HalfRead]]:
+    """The reply, and what went before it: asked until the prompt is read."""
+    paid: list[HalfRead] = []
+    while True:
+        try:
+            return model.complete(prompt, most=most), paid
+        except HalfRead as half:
+            paid.append(half)
+
+
 def test_num_ctx_of_the_settings_is_sent_as_it_is(server: ModelServer, opens: Opens) -> None:
     model = opens(options={"num_ctx": 3000})
     model.complete(ASKED, most=100)
@@ -235,11 +259,12 @@ def test_num_ctx_of_the_settings_is_sent_as_it_is(server: ModelServer, opens: Op
 def test_a_prompt_that_was_cut_is_asked_again_with_more_room(server: ModelServer, opens: Opens) -> None:
     server.characters_a_token = 1  # a model that needs four times the tokens we think
     model = opens()
-    reply = model.complete(Prompt("Note.", "1 Anna: yes\n" * 900), most=100)  # 10,805 tokens
+    reply, paid = asked_on(model, Prompt("Note.", "1 Anna: yes\n" * 900))  # 10,805 tokens
     assert window(server) == [4096, 8192, 16_384]
     assert [len(asked.prompt) for asked in server.calls] == [2045, 4093, 10_800]  # what the model saw of it
-    assert reply.usage.calls == 3
-    assert reply.usage.prompt_tokens == 2050 + 4098 + 10_805  # all three were paid
+    assert [half.paid and half.paid[0] for half in paid] == [2050, 4098]
+    assert [half.room for half in paid] == [8192, 16_384]
+    assert (reply.usage.calls, reply.usage.prompt_tokens) == (1, 10_805)
     server.calls.clear()
     model.complete(Prompt("Note.", "1 Anna: yes\n" * 1800), most=100)
     assert window(server) == [32_768]  # it has learned
@@ -248,8 +273,26 @@ def test_a_prompt_that_was_cut_is_asked_again_with_more_room(server: ModelServer
 def test_a_cut_that_no_context_mends_is_too_long(server: ModelServer, opens: Opens) -> None:
     server.characters_a_token = 1
     server.context = 8192
-    with pytest.raises(TooLong, match="8,192"):
-        opens().complete(Prompt("Note.", "1 Anna: yes\n" * 900), most=100)
+    with pytest.raises(TooLong, match="8,192") as raised:
+        asked_on(opens(), Prompt("Note.", "1 Anna: yes\n" * 900))
+    assert window(server) == [4096, 8192]
+    assert raised.value.paid == (4098, server.tokens(SHORT_ANSWER))  # for nothing
+
+
+def test_a_reply_that_fills_the_widest_window_is_good(server: ModelServer, opens: Opens) -> None:
+    server.characters_a_token = 3.6  # as models do that count a little more than we
+    server.reply = lambda asked: "y" * int(3.6 * 1980)
+    reply = opens(context=4096).complete(Prompt("Say.", "abcd " * 1592), most=1985)
+    assert len(reply.text) == int(3.6 * 1980)
+    assert reply.usage.prompt_tokens + reply.usage.completion_tokens > 4096
+    assert window(server) == [4096]
+
+
+def test_a_reply_that_fills_a_window_that_may_be_wider_is_asked_for_again(server: ModelServer, opens: Opens) -> None:
+    server.characters_a_token = 3.2
+    server.reply = lambda asked: "y" * 6368  # 1,990 tokens
+    reply, paid = asked_on(opens(), Prompt("Say.", "abcd " * 1430), most=2000)  # 2,240 tokens
+    assert (len(reply.text), [half.room for half in paid]) == (6368, [8192])
     assert window(server) == [4096, 8192]
 
 
@@ -259,22 +302,22 @@ def test_a_cut_answer_that_was_told_already_is_an_error_and_the_next_has_room(
     server.characters_a_token = 1
     model = opens()
     prompt = Prompt("Note.", "1 Anna: yes\n" * 500)
-    with pytest.raises(ModelError, match="only a part"):
+    with pytest.raises(HalfRead, match="only a part"):
         model.complete(prompt, most=100, tell=lambda piece: None)
     assert model.complete(prompt, most=100, tell=lambda piece: None).whole
 
 
 def test_a_prompt_as_long_as_a_cut_one_by_chance_is_asked_twice_and_taken(server: ModelServer, opens: Opens) -> None:
-    reply = opens().complete(Prompt("Note.", "x" * (2050 * 4 - 5)), most=100)
+    reply, paid = asked_on(opens(), Prompt("Note.", "x" * (2050 * 4 - 5)))
     assert window(server) == [4096, 8192]
-    assert reply.usage.calls == 2
+    assert [half.paid and half.paid[0] for half in paid] == [2050]
     assert reply.text
 
 
 def test_an_older_ollama_cuts_to_the_whole_window(server: ModelServer, opens: Opens) -> None:
     server.characters_a_token = 1
     server.older = True
-    opens().complete(Prompt("Note.", "1 Anna: yes\n" * 500), most=100)
+    asked_on(opens(), Prompt("Note.", "1 Anna: yes\n" * 500))
     assert window(server) == [4096, 8192]
 
 
@@ -336,16 +379,34 @@ def test_who_thinks_all_tokens_away_is_told_of_once(server: ModelServer, opens: 
     assert "lightmem config set llm.thinking off" in said[0]
 
 
+@pytest.mark.parametrize(("thinking", "more"), [("auto", 0), ("off", 0), ("on", 2000), ("low", 2000)])
+def test_who_is_told_to_think_has_room_for_it(server: ModelServer, opens: Opens, thinking: str, more: int) -> None:
+    server.thinks = True
+    model = opens(thinking=thinking)
+    model.complete(Prompt("Note.", "x" * 10_000), most=300)
+    assert model.thoughts == more
+    assert server.calls[0].options["num_predict"] == 300 + more
+    assert server.calls[0].options["num_ctx"] == (8192 if more else 4096)
+    server.context = 4000
+    with pytest.raises(TooLong) if more else nullcontext():
+        opens(thinking=thinking).complete(Prompt("Note.", "x" * 10_000), most=300)
+
+
+def test_who_cannot_think_has_no_room_for_it(server: ModelServer, opens: Opens) -> None:
+    opens(thinking="on").complete(ASKED, most=300)
+    assert [asked.options["num_predict"] for asked in server.calls] == [2300, 300]
+
+
 # Faults
 
 
-WAITS_OUT: list[NamedFault] = ["500", "503", "429", "cut", "error-mid-stream"]
+WAITS_OUT: list[NamedFault] = ["500", "503", "429"]
 
 
-@pytest.mark.parametrize("fault", [*WAITS_OUT, "hang", "stall"])
+@pytest.mark.parametrize("fault", [*WAITS_OUT, "hang"])
 def test_what_passes_is_waited_out(server: ModelServer, opens: Opens, fault: NamedFault) -> None:
     server.faults.append(fault)
-    slow = fault in ("hang", "stall")
+    slow = fault == "hang"
     reply = opens(timeout_seconds=0.5 if slow else 5).complete(ASKED, most=300)
     assert json.loads(reply.text) == FACTS
     assert len(server.calls) == 2
@@ -356,10 +417,26 @@ def test_what_passes_is_waited_out(server: ModelServer, opens: Opens, fault: Nam
         assert reply.seconds < second.ended - first.began
 
 
+@pytest.mark.parametrize("fault", ["cut", "error-mid-stream", "stall"])
+def test_a_reply_that_breaks_off_was_paid_and_is_not_asked_for_again(
+    server: ModelServer, opens: Opens, fault: NamedFault
+) -> None:
+    """Not by the model: whoever asked decides whether to pay for it once more."""
+    server.faults.append(fault)
+    with pytest.raises(ModelError) as raised:
+        opens(timeout_seconds=0.5).complete(ASKED, most=300)
+    assert type(raised.value) is ModelError
+    assert raised.value.paid is not None
+    read, written = raised.value.paid
+    assert read == sum(map(count_tokens, ASKED))
+    assert 0 < written < count_tokens(json.dumps(FACTS))
+    assert len(server.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "tries", "says"),
     [
-        ("400", ModelError, 1, "invalid options"),
+        ("400", Rejected, 1, "invalid options"),
         ("401", Unavailable, 1, "does not let us in"),
         ("402", Unavailable, 1, "wants to be paid"),
         ("quota", Unavailable, 1, "wants to be paid"),
@@ -368,9 +445,9 @@ def test_what_passes_is_waited_out(server: ModelServer, opens: Opens, fault: Nam
         ("500", ModelError, 3, "fails (HTTP 500): llama runner process has terminated"),
         ("503", ModelError, 3, "server busy"),
         ("hang", ModelError, 3, "fell silent: no sign of it for 0.2 s"),
-        ("stall", ModelError, 3, "fell silent"),
-        ("cut", ModelError, 3, "broke off"),
-        ("error-mid-stream", ModelError, 3, "unexpected EOF"),
+        ("stall", ModelError, 1, "fell silent"),
+        ("cut", ModelError, 1, "broke off"),
+        ("error-mid-stream", ModelError, 1, "unexpected EOF"),
         ("not-utf8", BadReply, 1, "cannot be read"),
         ("html", BadReply, 1, "cannot be read"),
     ],
@@ -443,6 +520,21 @@ def test_a_server_that_is_down_is_unavailable_and_used_when_it_is_back(server: M
         model.complete(ASKED, most=300)
 
 
+def test_a_server_that_is_down_is_waited_for_once(server: ModelServer, said: list[str]) -> None:
+    """However many threads ask, and for the model's context first: the wait is one, and is told once."""
+    slept: list[float] = []
+    llm = Llm(use="ollama", model="llama3.2", base_url=server.url)
+    patience = Patience("Ollama", retries=4, hint="", notice=said.append, sleep=slept.append)
+    model = OllamaModel(llm, notice=said.append, patience=patience)
+    with server.stopped(), ThreadPoolExecutor(4) as threads:
+        with pytest.raises(Unavailable):
+            model.context  # noqa: B018 - it is asked for
+        for failed in [threads.submit(model.complete, ASKED, most=10) for _ in range(4)]:
+            assert isinstance(failed.exception(), Unavailable)
+    assert len(slept) == 4 and sum(slept) < 10
+    assert len(said) <= 2
+
+
 def test_a_model_that_is_not_pulled_names_those_that_are(server: ModelServer, opens: Opens) -> None:
     server.models = ["qwen3:8b", "gemma3:latest"]
     for ask in (lambda model: model.complete(ASKED, most=300), lambda model: model.probe()):
@@ -483,6 +575,20 @@ def test_an_address_that_is_none_is_a_mistake_of_whoever_set_it(
         opens(base_url="").complete(ASKED, most=10)
 
 
+HOSTS = ["0.0.0.0", "myhost", "127.0.0.1", "127.0.0.1:8080", ":8080", "[::1]", "[::1]:8080", "myhost/ollama/"]
+
+
+@pytest.mark.parametrize("host", [*HOSTS, "http://myhost", "https://myhost", "http://[::1]:8080", "anna:s3cret@myhost"])
+def test_the_environment_means_what_it_means_to_ollama(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    import ollama
+
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    server = OllamaServer(Llm(use="ollama", model="llama3.2"))
+    asked, theirs = server._client()._client.base_url, ollama.Client()._client.base_url
+    assert asked == theirs
+    assert server.name.rstrip("/") == f"Ollama at {asked}".rstrip("/")
+
+
 def test_the_environment_says_where_ollama_is(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", server.url.removeprefix("http://"))
     model = open_language_model(Llm(use="ollama", model="llama3.2"), notice=print)
@@ -512,11 +618,27 @@ def test_a_password_in_the_address_is_used_and_never_shown(
     model.close()
 
 
-def test_its_manner_is_what_decides_replies(opens: Opens) -> None:
+@pytest.mark.parametrize("known", ["0a1b2c3d4e5f.secretPART", "kurz"])
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+def test_a_server_that_shows_the_key_again_shows_it_to_nobody(
+    server: ModelServer, opens: Opens, said: list[str], monkeypatch: pytest.MonkeyPatch, known: str, status: int
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", known)
+    refusal = Refused(status, {"error": f"token {known}, or {known[:4]}****{known[-4:]}, as in Bearer {known}"}, {})
+    monkeypatch.setattr(OllamaWire, "refused", lambda *_: refusal)
+    with pytest.raises(LightmemError) as raised:
+        opens(retries=1).complete(ASKED, most=10)
+    assert server.calls[0].headers["authorization"] == f"Bearer {known}"
+    assert known not in f"{raised.value.message} {raised.value.hint} {said}"
+
+
+def test_its_manner_is_what_decides_replies(server: ModelServer, opens: Opens) -> None:
     manner = opens().manner
     assert manner == opens(concurrency=2, retries=1, timeout_seconds=9).manner
     others = [opens(temperature=1).manner, opens(thinking="off").manner, opens(options={"seed": 1}).manner]
-    assert len({manner, *others}) == 4
+    elsewhere = opens(base_url="http://elsewhere:11434").manner
+    assert len({manner, *others, elsewhere}) == 5
+    assert manner == opens(base_url=f"{server.url}/").manner
 
 
 def test_opening_it_loads_nothing_heavy_and_asks_nobody(server: ModelServer) -> None:
@@ -535,12 +657,30 @@ assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)
     assert server.requests == []
 
 
-def test_a_closed_model_opens_again_when_asked(server: ModelServer, opens: Opens) -> None:
+def test_a_closed_model_asks_nobody(server: ModelServer, opens: Opens) -> None:
     model = opens()
     model.complete(ASKED, most=10)
     model.close()
     model.close()
-    assert model.complete(ASKED, most=10).text
+    requests = list(server.requests)
+    for ask in (lambda: model.complete(ASKED, most=10), model._server.show, model._server.names):
+        with pytest.raises(ModelError, match="was closed") as raised:
+            ask()
+        assert type(raised.value) is ModelError
+    assert server.requests == requests
+
+
+@pytest.mark.parametrize("fault", ["500", "stall", "hang"])
+def test_closing_it_ends_a_thread_that_tries_again_and_again(server: ModelServer, fault: NamedFault) -> None:
+    server.always(Fault(fault, seconds=1))
+    model = OllamaModel(Llm(use="ollama", model="llama3.2", base_url=server.url), notice=lambda line: None)
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(model.complete, ASKED, most=10)
+        while not server.calls:
+            time.sleep(0.01)
+        model.close()
+        assert type(asking.exception(timeout=60)) is ModelError
+    assert len(server.calls) == 1
 
 
 def test_the_server_that_stands_in_counts_calls_at_once(server: ModelServer, opens: Opens) -> None:

@@ -21,6 +21,7 @@ from memories import opened
 from model_faults import Fault
 from model_server import ModelServer
 
+from lightmem_cli.engine.extraction.batches import how_to_ask
 from lightmem_cli.errors import (
     BadReply,
     ExitCode,
@@ -28,18 +29,22 @@ from lightmem_cli.errors import (
     MissingPart,
     ModelError,
     ProfileError,
+    Rejected,
     TooLong,
     Unavailable,
 )
+from lightmem_cli.extract.llm import schema_of
+from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm import open_language_model
 from lightmem_cli.llm.json_replies import read_object
 from lightmem_cli.llm.openai_compatible import OpenAiModel
-from lightmem_cli.llm.openai_compatible.refused import without_key
-from lightmem_cli.llm.openai_compatible.ways import Ways, read_ways, strict
-from lightmem_cli.llm.patience import Patience
+from lightmem_cli.llm.openai_compatible.ways import Ways, read_ways
+from lightmem_cli.llm.patience import Patience, without_key
 from lightmem_cli.llm.refusals import refuses
-from lightmem_cli.profiles.settings import Llm
+from lightmem_cli.profiles.settings import Llm, Settings
 from lightmem_cli.protocols import Prompt
+from lightmem_cli.summarize import llm as summaries
+from lightmem_cli.update import correct
 
 KEY = "sk-proj-Abcd1234efGH5678ijKL9012mnOPwxyz"
 PROMPT = Prompt("Write down the facts.", "<talk>\n1 Anna: I live in Oslo.\n2 Ben: Me too.\n</talk>")
@@ -52,8 +57,7 @@ SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "properties": {
                     "of": {"type": "array", "items": {"type": "integer"}},
-                    "text": {"type": "string", "maxLength": 300},
-                    "category": {"type": "string", "enum": ["person", "place"]},
+                    "text": {"type": "string"},
                 },
                 "required": ["of", "text"],
                 "additionalProperties": False,
@@ -159,7 +163,8 @@ def test_options_go_along_as_they_are_and_are_part_of_the_manner(server: ModelSe
         model(server.openai_url, temperature=1),
     ]
     assert len({one.manner, *(other.manner for other in others)}) == 4
-    assert model("http://127.0.0.1:1/v1").manner == others[0].manner
+    assert model("http://127.0.0.1:1/v1").manner != others[0].manner  # another server, another reply
+    assert model(f"{server.openai_url}/").manner == others[0].manner
 
 
 def test_usage_that_is_not_told_is_counted(server: ModelServer) -> None:
@@ -185,14 +190,31 @@ def test_a_refusal_is_a_reply_that_the_check_refuses(server: ModelServer) -> Non
     assert asking.complete(PROMPT, most=200, schema=SCHEMA, tell=told.append).text == "".join(told)
 
 
-def test_a_strict_schema_asks_for_every_key_and_takes_null_for_what_is_optional() -> None:
-    made: Any = strict(SCHEMA)
-    fact = made["properties"]["facts"]["items"]
-    assert fact["required"] == ["of", "text", "category"]
-    assert fact["properties"]["category"] == {"type": ["string", "null"], "enum": ["person", "place", None]}
-    assert fact["properties"]["text"] == {"type": "string"}
-    reply = json.dumps({"facts": [{"of": [1], "text": "x", "category": None}]})
-    assert read_object(reply, like=SCHEMA) == {"facts": [{"of": [1], "text": "x"}]}
+def strict(schema: Any) -> bool:
+    """Whether OpenAI's strict mode takes `schema`: no word but these, all keys required, no others allowed."""
+    words = {"type", "properties", "required", "additionalProperties", "items", "enum"}
+    within = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    if schema["type"] == "object" and (
+        schema["required"] != list(schema["properties"]) or schema["additionalProperties"] is not False
+    ):
+        return False
+    return schema.keys() <= words and all(map(strict, within))
+
+
+@pytest.mark.parametrize("mode", ["flat", "event"])
+@pytest.mark.parametrize("threshold", [0, 0.5])
+@pytest.mark.parametrize("more", [True, False])
+def test_what_we_ask_for_is_strict_as_it_is(mode: Any, threshold: float, more: bool) -> None:
+    settings = Settings.model_validate(
+        {"extract": {"mode": mode, "threshold": threshold, "metadata": more, "summary": more}}
+    )
+    for schema in (schema_of([[]], how_to_ask(settings)), correct.SCHEMA, summaries.SCHEMA):
+        assert strict(schema)
+
+
+def test_the_schema_is_sent_as_it_is(server: ModelServer) -> None:
+    model(server.openai_url).complete(PROMPT, most=200, schema=SCHEMA)
+    assert server.calls[0].schema == SCHEMA
 
 
 # Dialects: a server that answers as a test says
@@ -204,6 +226,7 @@ class Spoken:
     def __init__(self, answer: Callable[[dict[str, Any]], Any], *, models: Any = None) -> None:
         self.answer = answer
         self.models = models
+        self.missing = 0  # bytes of each answer that are never sent
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
 
@@ -244,7 +267,7 @@ def speaking(answer: Callable[[dict[str, Any]], Any], *, models: Any = None) -> 
         def _send(self, status: int, content: bytes, kind: str) -> None:
             self.send_response(status)
             self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
+            self.send_header("content-length", str(len(content) + spoken.missing))
             self.end_headers()
             self.wfile.write(content)
 
@@ -279,7 +302,7 @@ REFUSED_FORMS = {
         {"object": "error", "message": "The provided JSON schema contains features not supported by xgrammar."},
     ),
     "llama.cpp": (400, {"error": {"code": 400, "message": "Failed to parse grammar", "type": "invalid_request_error"}}),
-    "llama.cpp, older": (500, openai_error('response_format type must be one of "text" or "json_object"')),
+    "llama.cpp, older": (400, openai_error('response_format type must be one of "text" or "json_object"')),
     "LM Studio": (400, {"error": "'response_format.type' must be 'json_object' or 'text'"}),
     "FastAPI": (
         422,
@@ -287,7 +310,6 @@ REFUSED_FORMS = {
     ),
     "TGI": (422, {"error": "Failed to deserialize: unknown variant `json_schema`, expected `json_object`"}),
     "Groq": (400, openai_error("This model does not support response format `json_schema`.")),
-    "a proxy": (400, {"error": "Bad Request"}),
 }
 
 
@@ -469,19 +491,97 @@ def whole(text: str | None, **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
 
 
-def test_who_streams_nothing_is_asked_for_all_at_once() -> None:
+def test_who_streams_nothing_is_heard_all_the_same() -> None:
     told: list[str] = []
     with speaking(lambda body: json.dumps(whole("four")).encode()) as (spoken, url):
         asking = model(url)
         assert [asking.complete(PROMPT, most=50, tell=told.append).text for _ in range(2)] == ["four", "four"]
     assert told == ["four", "four"]
+    assert [body["stream"] for body in spoken.bodies] == [True, True]  # it was paid, and is taken
+
+
+def test_what_comes_at_once_may_be_cut_too() -> None:
+    with speaking(lambda body: json.dumps(whole("four")).encode()) as (spoken, url):
+        spoken.missing = 9
+        error = refused(ModelError, lambda: model(url).complete(PROMPT, most=50))
+    assert "broke off" in error.message
+    assert KEY not in everything(error)
+    assert len(spoken.bodies) == 3
+
+
+# What is learned, and what is not
+
+
+PASSING = {
+    "a 500 with the word": (500, openai_error("upstream stream error: response_format, max_tokens, temperature")),
+    "a 503 with the word": (503, openai_error("The streaming backend is restarting")),
+    "an error at once": json.dumps({"error": {"message": "stream aborted, response_format unknown"}}).encode(),
+    "a page": b"<html>streaming is down for maintenance</html>",
+    "an error in the stream": b'data: {"error": {"message": "streaming with response_format failed"}}\n\n',
+    "an error in the stream, with a code": b'data: {"error": {"message": "no streaming here", "code": "400"}}\n\n',
+    "an error behind pieces": streamed("{").partition(b"data: [DONE]")[0].replace(b'"stop"', b"null")
+    + b'data: {"error": {"message": "temperature: stream closed", "code": "400"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_one_bad_moment_teaches_nothing(kind: str) -> None:
+    said = [PASSING[kind]]
+    kept = Kept()
+    with speaking(lambda body: said.pop() if said else streamed(json.dumps(FACTS))) as (spoken, url):
+        asking = model(url, remembered=kept)
+        for _ in range(2):
+            with contextlib.suppress(ModelError):
+                asking.complete(PROMPT, most=200, schema=SCHEMA)
+        asking.close()
+    assert len(spoken.bodies) >= 2
+    assert all(body == spoken.bodies[0] for body in spoken.bodies)
+    assert [read_ways(noted.partition(" ")[2]) for noted in kept.values()] == [Ways()]
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 501])
+@pytest.mark.parametrize(("param", "words"), [("stream", "Unsupported."), (None, "This model does not do streaming.")])
+def test_who_says_that_it_streams_nothing_is_believed(status: int, param: str | None, words: str) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        return (status, openai_error(words, param=param)) if body["stream"] else json.dumps(whole("four")).encode()
+
+    kept = Kept()
+    with speaking(answer) as (spoken, url):
+        asking = model(url, remembered=kept)
+        assert [asking.complete(PROMPT, most=50).text for _ in range(2)] == ["four", "four"]
+        asking.close()
     assert [body["stream"] for body in spoken.bodies] == [True, False, False]
+    assert '"stream": false' in str(kept)
+
+
+def test_who_does_not_say_what_is_wrong_is_asked_in_other_ways_that_are_not_remembered() -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        form = body.get("response_format", {}).get("type")
+        return (400, {"error": "Bad Request"}) if form == "json_schema" else streamed(json.dumps(FACTS))
+
+    kept = Kept()
+    with speaking(answer) as (spoken, url):
+        asking = model(url, remembered=kept)
+        for _ in range(2):
+            assert json.loads(asking.complete(PROMPT, most=200, schema=SCHEMA).text) == FACTS
+        asking.close()
+    forms = [body.get("response_format", {}).get("type") for body in spoken.bodies]
+    assert forms == ["json_schema", "json_object"] * 2
+    assert kept == {}
+
+
+@pytest.mark.parametrize(("thinking", "more"), [("auto", 0), ("off", 0), ("on", 2000), ("high", 2000)])
+def test_who_is_told_to_think_has_room_for_it(server: ModelServer, thinking: Any, more: int) -> None:
+    asking = model(server.openai_url, thinking=thinking)
+    asking.complete(PROMPT, most=50)
+    assert server.calls[0].body["max_tokens"] == 50 + more
+    assert asking.thoughts == more
 
 
 def test_who_refuses_everything_fails_and_spoils_nothing(server: ModelServer) -> None:
     asking = model(server.openai_url)
     server.always("400")
-    error = refused(ModelError, lambda: asking.complete(PROMPT, most=50, schema=SCHEMA))
+    error = refused(Rejected, lambda: asking.complete(PROMPT, most=50, schema=SCHEMA))
     assert "Unrecognized request argument supplied: options" in error.message
     server.always(None)
     asking.complete(PROMPT, most=50, schema=SCHEMA)
@@ -504,7 +604,7 @@ def test_who_refuses_everything_fails_and_spoils_nothing(server: ModelServer) ->
     ],
 )
 def test_how_a_model_is_told_to_think(url: str, thinking: Any, sent: dict[str, Any]) -> None:
-    asking = model(url, thinking=thinking)
+    asking = model(url, thinking=thinking, **({} if url == "" else {"api_key_env": "THEIR_KEY"}))
     body = asking._ways.body(PROMPT, most=9, schema=None, llm=asking._llm, wishes=asking._wishes)
     usual = {"model", "messages", "stream", "temperature", "stream_options", "max_tokens", "max_completion_tokens"}
     assert {name: value for name, value in body.items() if name not in usual} == sent
@@ -640,6 +740,8 @@ NO_MODELS = {
     "vLLM": (404, {"object": "error", "message": "The model `gpt-test` does not exist.", "code": 404}),
     "Ollama": (404, openai_error('model "gpt-test" not found, try pulling it first')),
     "LM Studio": (400, {"error": "No models loaded. Please load a model in the developer page."}),
+    "llama.cpp": (400, {"error": {"code": 400, "message": "model 'gpt-test' not found", "type": "invalid_request"}}),
+    "llama.cpp, not loaded": (400, openai_error("model is not loaded")),
 }
 
 
@@ -651,6 +753,34 @@ def test_a_model_that_is_not_there_is_missing_and_those_that_are_listed(server_n
     assert error.message.endswith(" has no model gpt-test; it has gpt-best, other")
     assert error.hint == "lightmem config set llm.model gpt-best"
     assert error.exit_code == ExitCode.MISSING
+    assert len(spoken.bodies) == 1
+
+
+BUSY = {
+    "OpenRouter": (400, openai_error("The model gpt-test is not available right now due to high load")),
+    "a proxy": (500, openai_error("The model `gpt-test` does not exist on this replica, try again")),
+    "llama.cpp": (503, {"error": {"code": 503, "message": "Loading model: not found in cache", "type": "unavailable"}}),
+    "a picture": (400, openai_error("Invalid model input: could not parse image")),
+    "a stream": b'data: {"error": {"message": "model runner: image not found"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("server_name", BUSY)
+def test_a_model_that_is_busy_is_not_missing(server_name: str) -> None:
+    there = {"data": [{"id": "gpt-test"}]}
+    with speaking(lambda _: BUSY[server_name], models=there) as (_, url), pytest.raises(ModelError) as found:
+        model(url).complete(PROMPT, most=50)
+    assert "has no model" not in found.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(400, "The response was filtered by our content management policy."), (422, "messages.0.content: too odd")],
+)
+def test_a_no_to_one_prompt_is_that(status: int, words: str) -> None:
+    with speaking(lambda body: (status, openai_error(words, code="content_filter"))) as (spoken, url):
+        error = refused(Rejected, lambda: model(url).complete(PROMPT, most=50))
+    assert words in error.message
     assert len(spoken.bodies) == 1
 
 
@@ -669,18 +799,31 @@ def test_a_server_that_is_down() -> None:
     assert error.exit_code == ExitCode.MODEL
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "cut", "error-mid-stream"])
+@pytest.mark.parametrize("fault", ["cut", "error-mid-stream", "stall"])
+def test_a_reply_that_breaks_off_was_paid_and_is_not_asked_for_again(server: ModelServer, fault: Any) -> None:
+    """Not by the model: whoever asked decides whether to pay for it once more."""
+    server.faults.append(fault)
+    asking = model(server.openai_url, timeout_seconds=0.5)
+    error = refused(ModelError, lambda: asking.complete(PROMPT, most=200, schema=SCHEMA))
+    assert isinstance(error, ModelError)
+    assert error.paid is not None
+    assert error.paid[0] == sum(map(count_tokens, PROMPT))
+    assert 0 < error.paid[1] <= count_tokens(json.dumps(FACTS))
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "503"])
 def test_what_passes_is_tried_again(server: ModelServer, fault: Any) -> None:
     server.faults.extend([fault, fault])
     assert json.loads(model(server.openai_url).complete(PROMPT, most=200, schema=SCHEMA).text) == FACTS
     assert len(server.calls) == 3
 
 
-@pytest.mark.parametrize("fault", ["500", "cut", "error-mid-stream"])
-def test_what_does_not_pass_fails_this_prompt_alone(server: ModelServer, fault: Any) -> None:
+@pytest.mark.parametrize(("fault", "tries"), [("500", 3), ("cut", 1), ("error-mid-stream", 1)])
+def test_what_does_not_pass_fails_this_prompt_alone(server: ModelServer, fault: Any, tries: int) -> None:
     server.always(fault)
     refused(ModelError, lambda: model(server.openai_url).complete(PROMPT, most=200, schema=SCHEMA))
-    assert len(server.calls) == 3
+    assert len(server.calls) == tries
 
 
 @pytest.mark.parametrize("fault", ["cut", "error-mid-stream"])
@@ -696,11 +839,15 @@ def test_a_stream_that_ends_without_an_end_is_cut() -> None:
     whole_stream = streamed("four")
     replies = iter([whole_stream[: whole_stream.index(b'"r"')].rpartition(b"data:")[0], whole_stream])
     with speaking(lambda body: next(replies)) as (_, url):
-        assert model(url).complete(PROMPT, most=50).text == "four"
+        asking = model(url)
+        error = refused(ModelError, lambda: asking.complete(PROMPT, most=50))
+        assert isinstance(error, ModelError)
+        assert error.paid is not None
+        assert asking.complete(PROMPT, most=50).text == "four"
 
 
-@pytest.mark.parametrize("fault", ["hang", "stall"])
-def test_silence_is_waited_for_and_then_tried_again(server: ModelServer, fault: Any) -> None:
+def test_silence_is_waited_for_and_then_tried_again(server: ModelServer) -> None:
+    fault: Any = "hang"
     server.faults.append(Fault(fault, seconds=20))
     asking = model(server.openai_url, timeout_seconds=0.4)
     assert json.loads(asking.complete(PROMPT, most=200, schema=SCHEMA).text) == FACTS
@@ -725,7 +872,7 @@ def test_an_error_that_comes_as_if_all_was_well_is_one() -> None:
     error = {"error": {"message": "Rate limited", "code": 429}}
     with speaking(lambda body: json.dumps(error).encode()) as (spoken, url):
         refused(Unavailable, lambda: model(url).complete(PROMPT, most=200))
-    assert len(spoken.bodies) == 4
+    assert len(spoken.bodies) == 3
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_the_server_asks(server: ModelServer) -> None:
@@ -825,9 +972,7 @@ def test_a_probe_says_what_the_model_is(server: ModelServer) -> None:
 
 def test_what_the_settings_must_say() -> None:
     assert "llm.model" in refused(ProfileError, lambda: model("http://127.0.0.1:1/v1", model="")).message
-    for url in ("http://", "http:///v1", "http://host:port/v1", "http://host:0/v1"):
-        refused(ProfileError, lambda url=url: model(url))
-    for url in ("http://hunter2@host/v1", "https://host/v1?code=hunter2", "http://me:hunter2"):
+    for url in ("http://", "http:///v1", "http://host:port/v1", "http://host:0/v1", "http://me:hunter2"):
         error = refused(ProfileError, lambda url=url: model(url))
         assert "hunter2" not in f"{error.message} {error.hint} {traceback.format_exception(error)}"
 
@@ -859,6 +1004,43 @@ def test_the_key_may_have_a_variable_of_its_own(server: ModelServer, monkeypatch
     )
     assert "DEEPSEEK_API_KEY" in error.message and "DEEPSEEK_API_KEY" in str(error.hint)
     assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize("url", ["https://api.deepseek.com", "https://8.8.8.8/v1", "https://openai.com.example/v1"])
+@pytest.mark.parametrize("set_to", [KEY, None])
+def test_openais_key_is_sent_to_no_stranger(monkeypatch: pytest.MonkeyPatch, url: str, set_to: str | None) -> None:
+    if set_to is None:  # then, too: nobody is to be told to put another key there
+        monkeypatch.delenv("OPENAI_API_KEY")
+    error = refused(ProfileError, lambda: model(url))
+    assert error.message == f"OPENAI_API_KEY is OpenAI's key, and is not sent to {url}"
+    assert error.hint is not None and "lightmem config set llm.api_key_env NAME" in error.hint
+    assert model(url, api_key_env="THEIR_KEY").name == "openai/gpt-test"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "192.168.0.9", "100.64.1.2", "vllm", "box.local", "[fd00::1]"],
+)
+def test_openais_key_is_sent_to_whom_one_runs_oneself(host: str) -> None:
+    assert model(f"http://{host}:8000/v1")._server.has_key
+
+
+@pytest.mark.parametrize("fault", ["500", "stall", "hang"])
+def test_closing_it_ends_a_thread_that_tries_again_and_again(server: ModelServer, fault: Any) -> None:
+    server.always(Fault(fault, seconds=1))
+    asking = OpenAiModel(
+        Llm(use="openai", model="gpt-test", base_url=server.openai_url), notice=lambda line: None, remembered=Kept()
+    )
+    with ThreadPoolExecutor(1) as threads:
+        reply = threads.submit(asking.complete, PROMPT, most=10)
+        while not server.calls:
+            time.sleep(0.01)
+        asking.close()
+        assert type(reply.exception(timeout=60)) is ModelError
+    assert len(server.calls) == 1
+    for ask in (lambda: asking.complete(PROMPT, most=10), asking.probe, asking._server.models):
+        assert "was closed" in refused(ModelError, ask).message
+    assert len(server.requests) == 1
 
 
 def everything(error: BaseException) -> str:

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from threading import Barrier, Lock
+from threading import Barrier, Event, Lock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmem_cli.errors import MissingPart, ModelError, Unavailable
+from lightmem_cli.errors import MissingPart, ModelError, Rejected, Unavailable
 from lightmem_cli.llm.patience import LONGEST_WAIT, Patience, Reached, TryFailed, harmless, shown
 from lightmem_cli.llm.waits import limit_reset, wait_asked_for
 
@@ -122,7 +122,11 @@ def test_as_many_times_as_the_settings_say(time: Time, retries: int) -> None:
         (TryFailed("no quota", status=429, money=True), Unavailable, "wants to be paid: no quota", "billing"),
         (status(429), Unavailable, "lets no more calls in: it says so", "llm.concurrency"),
         (status(500), ModelError, "fails (HTTP 500): it says so", "run the command again"),
-        (status(422), ModelError, "fails (HTTP 422): it says so", "run the command again"),
+        (status(422), Rejected, "rejects this prompt (HTTP 422): it says so", "lightmem doctor"),
+        (status(400, {"retry-after": "9"}), Rejected, "rejects this prompt (HTTP 400): it says so", "lightmem doctor"),
+        (status(409), ModelError, "fails (HTTP 409): it says so", "run the command again"),
+        (status(503), ModelError, "fails (HTTP 503): it says so", "run the command again"),
+        (status(503, {"retry-after": "9"}), Unavailable, "is busy (HTTP 503): it says so", "try again later"),
     ],
 )
 def test_what_stays_is_said_with_what_to_do(
@@ -301,6 +305,62 @@ def test_one_threads_429_holds_all_back_and_is_told_once(time: Time) -> None:
     assert len(began) == 8
     assert min(began) >= 130  # ... they all wait for its end
     assert len(time.said) == 1
+
+
+# Who is not there
+
+
+def test_who_is_not_there_is_waited_for_once(time: Time) -> None:
+    """First somebody asks for the model's context, then for a reply: the second time nobody waits any more."""
+    call, met = tries(TryFailed("[Errno 111]", reached="nobody"))
+    patience = time.patience()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            patience.ask(call)
+    assert len(met) == 5 + 1 + 1
+    assert time.waited < 10
+    assert len(time.said) == 2  # two of its waits are long
+
+
+def test_who_is_there_again_is_waited_for_again(time: Time) -> None:
+    gone = TryFailed("[Errno 111]", reached="nobody")
+    call, _ = tries(*[gone] * 5, "four", *[gone] * 2, "five")
+    patience = time.patience()
+    with pytest.raises(Unavailable):
+        patience.ask(call)
+    assert [patience.ask(call), patience.ask(call)] == ["four", "five"]
+
+
+def test_who_only_fails_is_waited_for_as_ever(time: Time) -> None:
+    call, met = tries(*[TryFailed("[Errno 111]", reached="nobody")] * 5, status(500))
+    patience = time.patience()
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            patience.ask(call)
+    assert len(met) == 10
+
+
+# Closing
+
+
+def test_closing_ends_the_waiting_and_nothing_more_is_tried() -> None:
+    patience = Patience("The server", retries=4, hint="start it", notice=lambda line: None)
+    call, met = tries(status(503, {"retry-after": "60"}))
+    tried = Event()
+
+    def trying() -> object:
+        tried.set()
+        return call()
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(patience.ask, trying)
+        assert tried.wait(30)
+        patience.close()
+        error = asking.exception(timeout=30)
+    assert type(error) is ModelError and "was closed" in str(error)
+    with pytest.raises(ModelError, match="was closed"):
+        patience.ask(trying)
+    assert len(met) == 1
 
 
 # Reading headers

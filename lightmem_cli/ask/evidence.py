@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from lightmem_cli.ask.plain import Count, excerpt, plain, shortened
+from lightmem_cli.ask.plain import Count, excerpt, shortened
+from lightmem_cli.language.data import as_data
 from lightmem_cli.language.words import analyze
 from lightmem_cli.records import Entry, Hit, Kind, TimeRange
 
@@ -168,10 +169,10 @@ def _span(days: TimeRange) -> str:
 
 
 def _name(entry: Entry) -> str:
-    return plain(entry.speaker or "")[:_LONGEST_NAME]
+    return as_data(entry.speaker or "")[:_LONGEST_NAME]
 
 
 def _text(entry: Entry) -> str:
     """What an entry says; some facts begin with their speaker, to stand alone."""
-    text = plain(entry.text)
+    text = as_data(entry.text)
     return text.removeprefix(f"{_name(entry)}: ") if entry.speaker else text

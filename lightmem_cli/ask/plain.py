@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -11,18 +10,7 @@ from lightmem_cli.language.words import analyze
 
 Count: TypeAlias = Callable[[str], int]  # the tokens of a text
 
-# What could be taken for the begin or the end of the data: no text keeps such a bracket.
-_TAG = re.compile(r"<(?=[\s/]*(?:memory|earlier))", re.IGNORECASE)
 _ELLIPSIS = "…"
-
-
-def plain(text: str) -> str:
-    """Text on one line that ends no data: without characters that are not seen, and with ‹ where one of our tags is.
-
-    Lone surrogates, which no server can be sent, go with the unseen ones.
-    """
-    seen = "".join(c if c.isprintable() or c.isspace() else "" for c in text)
-    return _TAG.sub("‹", " ".join(seen.split()))
 
 
 def shortened(text: str, *, most: int, count: Count, from_end: bool = False) -> str:

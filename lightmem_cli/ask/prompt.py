@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lightmem_cli.ask.evidence import Packed
-from lightmem_cli.ask.plain import Count, plain, shortened
+from lightmem_cli.ask.plain import Count, shortened
 from lightmem_cli.ask.reply import without_marks
+from lightmem_cli.language.data import as_data
 from lightmem_cli.language.stop_words import stop_words
 from lightmem_cli.language.words import analyze
 from lightmem_cli.prompts import load
@@ -41,7 +42,7 @@ def prompt(
     if before := _before(earlier, count=count):
         parts.append(f"What the question may refer to, asked and answered before:\n<earlier>\n{before}\n</earlier>")
     day = f", asked on {asked_at:%Y-%m-%d %a}" if asked_at else ""
-    parts.append(f"Question{day}: {plain(question)}")
+    parts.append(f"Question{day}: {as_data(question)}")
     return Prompt(load("answer").prefix(), "\n\n".join(parts))
 
 
@@ -78,5 +79,7 @@ def _before(earlier: Sequence[Exchange], *, count: Count) -> str:
 def _told(one: Exchange, *, count: Count) -> str:
     parts = (("Q", one.question), ("A", one.bare_answer))
     return "\n".join(
-        f"{mark}: {shortened(plain(text), most=_LONGEST_EARLIER, count=count)}" for mark, text in parts if plain(text)
+        f"{mark}: {shortened(as_data(text), most=_LONGEST_EARLIER, count=count)}"
+        for mark, text in parts
+        if as_data(text)
     )

@@ -145,8 +145,9 @@ def raise_misread(jobs: Sequence[Quarantined]) -> None:
     """
     reasons = [one.reason for one in jobs if one.stage == "extract"]
     if reasons:
+        count = render.counted(len(reasons), "message")
         raise ModelError(
-            f"the language model failed on {render.counted(len(reasons), 'message')}, the first time with: {reasons[0]}",
+            f"the language model failed on {count}, the first time with: {reasons[0]}",
             hint="nothing is lost: what was said is found as it was said, and lightmem extract tries again",
         )
 

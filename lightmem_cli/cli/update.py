@@ -118,7 +118,7 @@ def _show_plan(memory: Memory, *, quiet: bool) -> None:
         _tell_waiting(waiting, topics_open=waits_for_topics(memory))
         _tell_apart(proposed.apart)
         _tell_left(foreseen.stopped)
-        if not proposed.merges and not foreseen.steps:
+        if not (proposed.merges or foreseen.steps or foreseen.faults):
             notice("nothing to merge")
     _raise_first(foreseen.faults)
 
@@ -146,7 +146,8 @@ def _show(done: Consolidated, *, as_json: bool) -> None:
         for line in _lines(step):
             typer.echo(line)
     _tell_apart(done.apart)
-    notice(done.summary)
+    if done.steps or not done.faults:
+        notice(done.summary)
 
 
 def _lines(step: Step) -> Iterator[str]:

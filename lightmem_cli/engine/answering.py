@@ -141,7 +141,7 @@ class Answering:
             return ask.budget_tokens
         nothing = Packed(lines="", hits=(), messages=())
         rest = sum(map(model.tokens, self._prompt(query, nothing, count=model.tokens)))
-        return max(_LEAST, min(ask.budget_tokens, context - ask.most - rest - rest // 8))
+        return max(_LEAST, min(ask.budget_tokens, context - ask.most - model.thoughts - rest - rest // 8))
 
     def _packed(self, query: Query, gathered: Gathered, *, budget: int, count: Count) -> Packed:
         return pack(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.pending import embed_some
+from lightmem_cli.engine.embedding import embed_some
 from lightmem_cli.engine.topics import cut_now_or_later
 from lightmem_cli.errors import ProfileBusy
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lightmem_cli.protocols import Vectors
 
 ENTRIES_AT_ONCE = 512
+UNEMBEDDED_FOR_A_READER = 64  # a reader embeds up to this many itself; more it leaves to the next writer
 
 # What one odd message can make a stage raise; the stage goes on with the others.
 ONE_ITEM_FAILED = (ValueError, ArithmeticError, LookupError, RuntimeError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias
 
 from lightmem_cli.engine import Memory
@@ -66,15 +66,6 @@ class HowToIngest:
     live: bool = False
 
 
-@dataclass(slots=True)
-class _Gone:
-    """What an ingest has found out that it must do without: models of topics, and the language model."""
-
-    errors: list[LightmemError] = field(default_factory=list)
-    topics: bool = False
-    reading: bool = False
-
-
 def ingest(
     memory: Memory,
     transcripts: Iterable[Iterable[Sequence[Item]]],
@@ -95,132 +86,149 @@ def ingest(
         MissingPart, Unavailable, ProfileError: a model is not there: all was kept, and what takes the model waits for
             it.
     """
-    total = Ingested()
-    gone = _Gone()
-    touched: set[tuple[str, str]] = set()
     with memory.run("ingest") as run:
+        work = _Ingest(memory, how, run=run, reject=reject, progress=progress)
         for batches in transcripts:
-            known = memory.history.messages.identified_by_order
-            identifier = Identifier(known, conversation=how.conversation, session=how.session, append=how.append)
-            ends: dict[tuple[str, str], tuple[int, int]] = {}
-            for batch in batches:
-                total, bad = _take(memory, batch, identifier, how, run=run, total=total, ends=ends)
-                progress(total)
-                for line in bad if how.on_error == "skip" else ():
-                    reject(line)
-                if not how.journal_only:
-                    total = _work_off(memory, total, run=run, progress=progress, gone=gone)
-                    if how.live:
-                        total = _read(memory, total, "full", places=ends.keys(), run=run, progress=progress, gone=gone)
-                if bad and how.on_error == "stop":
-                    raise InputError(
-                        f"{bad[0].origin}: {bad[0].reason}",
-                        hint="mend the line and run again, or pass --on-error skip",
-                    )
-            touched |= ends.keys()
-            if not how.keep_open:  # nor where it broke off: what follows may belong to the same topic
-                ask_to_close(memory.history, ends)
-        if how.journal_only:
-            memory.indexes.catch_up(space=None)
-        else:
-            # Also what an earlier run, cut short, left behind.
-            total = _work_off(memory, total, run=run, progress=progress, gone=gone)
-            # Where topics could not be cut, what is left would be gathered in another way once they are.
-            flush: Flush = "full" if how.keep_open or gone.topics else "ended"
-            places = touched if flush == "full" else None
-            total = _read(memory, total, flush, places=places, run=run, progress=progress, gone=gone, tell=tell)
-        if gone.errors:
-            raise gone.errors[0]
+            work.take(batches)
+        total = work.finish(tell)
     after_ingest(memory, journal_only=how.journal_only)
     return total
 
 
-def _work_off(
-    memory: Memory,
-    total: Ingested,
-    *,
-    run: int,
-    progress: Callable[[Ingested], None],
-    gone: _Gone,
-) -> Ingested:
-    """Work off what waits. A model that is not here is noted in `gone`, and the rest is kept and worked off."""
-    try:
-        for done in work_off(memory, run=run, topics=not gone.topics):
-            total = _plus(total, done)
-            progress(total)
-    except MissingPart as missing:
-        gone.errors.append(missing)
-        gone.topics = True
-    return total
+class _Ingest:
+    """One ingest: what it came to so far, and the models that it has found out it must do without."""
 
+    def __init__(
+        self,
+        memory: Memory,
+        how: HowToIngest,
+        *,
+        run: int,
+        reject: Callable[[BadLine], None],
+        progress: Callable[[Ingested], None],
+    ) -> None:
+        self._memory = memory
+        self._how = how
+        self._run = run
+        self._reject = reject
+        self._progress = progress
+        self._total = Ingested()
+        self._touched: set[tuple[str, str]] = set()
+        self._lacks: list[LightmemError] = []
+        self._cuts = True
+        self._reads = is_read_by_model(memory)
 
-def _read(
-    memory: Memory,
-    total: Ingested,
-    flush: Flush,
-    *,
-    places: Collection[tuple[str, str]] | None,
-    run: int,
-    progress: Callable[[Ingested], None],
-    gone: _Gone,
-    tell: Callable[[Estimate], None] | None = None,
-) -> Ingested:
-    """Have a language model read what waits, where one does. One that is not there is noted in `gone`."""
-    if gone.reading or not is_read_by_model(memory):
-        return total
-    try:
-        for done in read_waiting(memory, run=run, flush=flush, places=places, tell=tell):
-            memory.indexes.catch_up(space=memory.history.vectors.active_space())
-            total = _plus(total, done)
-            progress(total)
-            gone.reading = done.stopped is not None
-    except (MissingPart, Unavailable, ProfileError) as error:
-        gone.errors.append(error)
-        gone.reading = True
-    return total
+    def take(self, batches: Iterable[Sequence[Item]]) -> None:
+        """Ingest one transcript.
 
+        Raises:
+            InputError: a bad line, with `on_error = "stop"`.
+        """
+        how = self._how
+        known = self._memory.history.messages.identified_by_order
+        identifier = Identifier(known, conversation=how.conversation, session=how.session, append=how.append)
+        ends: dict[tuple[str, str], tuple[int, int]] = {}
+        for batch in batches:
+            bad = self._journal(batch, identifier, ends=ends)
+            self._progress(self._total)
+            for line in bad if how.on_error == "skip" else ():
+                self._reject(line)
+            if not how.journal_only:
+                self._work_off()
+                if how.live:
+                    self._read("full", places=ends.keys())
+            if bad and how.on_error == "stop":
+                hint = "mend the line and run again, or pass --on-error skip"
+                raise InputError(f"{bad[0].origin}: {bad[0].reason}", hint=hint)
+        self._touched |= ends.keys()
+        if not how.keep_open:  # nor where it broke off: what follows may belong to the same topic
+            ask_to_close(self._memory.history, ends)
 
-def _take(
-    memory: Memory,
-    batch: Sequence[Item],
-    identifier: Identifier,
-    how: HowToIngest,
-    *,
-    run: int,
-    total: Ingested,
-    ends: dict[tuple[str, str], tuple[int, int]],
-) -> tuple[Ingested, list[BadLine]]:
-    """Journal one batch, in order, note how far it reaches in each session, and say which of its lines were bad."""
-    stop = how.on_error == "stop"
-    bad: list[BadLine] = []
-    rows: list[Row] = []
-    skipped = 0
-    for item in batch:
-        match item:
-            case Row():
-                rows.append(item)
-            case Skipped():
-                skipped += 1
-            case BadLine():
-                bad.append(item)
-                if stop:
-                    break
-    journalled = journal(memory.history, rows, identifier, run=run, on_conflict=how.on_conflict, stop=stop)
-    for place, end in journalled.ends.items():
-        ends[place] = max(end, ends.get(place, end))
-    refused = [_refused(row, reason) for row, reason in journalled.refused]
-    bad = refused + bad if not (stop and refused) else refused  # a refused row came before the bad line
-    return (
-        replace(
+    def finish(self, tell: Callable[[Estimate], None] | None) -> Ingested:
+        """Do what is left, also what an earlier run, cut short, left behind; what it all came to.
+
+        Raises:
+            MissingPart, Unavailable, ProfileError: what a model is not there for waits.
+        """
+        if self._how.journal_only:
+            self._memory.indexes.catch_up(space=None)
+            return self._total
+        self._work_off()
+        if self._how.keep_open or not self._cuts:  # what is left is gathered in another way once more is cut
+            self._read("full", places=self._touched, tell=tell)
+        else:
+            self._read("ended", tell=tell)
+        if self._lacks:
+            raise self._lacks[0]
+        return self._total
+
+    def _journal(
+        self, batch: Sequence[Item], identifier: Identifier, *, ends: dict[tuple[str, str], tuple[int, int]]
+    ) -> list[BadLine]:
+        """Journal one batch, in order, note how far it reaches in each session, and say which of its lines were bad."""
+        stop = self._how.on_error == "stop"
+        bad: list[BadLine] = []
+        rows: list[Row] = []
+        skipped = 0
+        for item in batch:
+            match item:
+                case Row():
+                    rows.append(item)
+                case Skipped():
+                    skipped += 1
+                case BadLine():
+                    bad.append(item)
+                    if stop:
+                        break
+        on_conflict = self._how.on_conflict
+        journalled = journal(self._memory.history, rows, identifier, run=self._run, on_conflict=on_conflict, stop=stop)
+        for place, end in journalled.ends.items():
+            ends[place] = max(end, ends.get(place, end))
+        refused = [_refused(row, reason) for row, reason in journalled.refused]
+        bad = refused + bad if not (stop and refused) else refused  # a refused row came before the bad line
+        total = self._total
+        self._total = replace(
             total,
             messages=total.messages + journalled.new,
             known=total.known + journalled.known,
             replaced=total.replaced + journalled.replaced,
             rejected=total.rejected + len(bad),
             skipped=total.skipped + skipped,
-        ),
-        bad,
-    )
+        )
+        return bad
+
+    def _work_off(self) -> None:
+        """Work off what waits. What takes a model that is not on this machine is left, and the rest is done."""
+        try:
+            for done in work_off(self._memory, run=self._run, topics=self._cuts):
+                self._add(done)
+        except MissingPart as missing:
+            self._lacks.append(missing)
+            self._cuts = False
+
+    def _read(
+        self,
+        flush: Flush,
+        *,
+        places: Collection[tuple[str, str]] | None = None,
+        tell: Callable[[Estimate], None] | None = None,
+    ) -> None:
+        """Have a language model read what waits, where one does; one that is not there is asked no more."""
+        if not self._reads:
+            return
+        memory = self._memory
+        try:
+            for done in read_waiting(memory, run=self._run, flush=flush, places=places, tell=tell):
+                memory.indexes.catch_up(space=memory.history.vectors.active_space())
+                self._add(done)
+                self._reads = done.stopped is None
+        except (MissingPart, Unavailable, ProfileError) as error:
+            self._lacks.append(error)
+            self._reads = False
+
+    def _add(self, done: Done) -> None:
+        self._total = _plus(self._total, done)
+        self._progress(self._total)
 
 
 def _refused(row: Row, reason: str) -> BadLine:

@@ -129,6 +129,7 @@ def _context(memory: Memory) -> Finding:
     if settings.extract.use == "llm":
         needs["extract.buffer_tokens"] = _full_buffer(memory)
     key, most = max(needs.items(), key=lambda need: need[1])
+    most += model.thoughts
     if not model.context:
         return Finding(
             "its context", True, f"nobody says how much it reads at once; a call takes up to {most:,} tokens"

@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterator
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Estimate
-from lightmem_cli.engine.embedding import embed_some, sentences_of, views
+from lightmem_cli.engine.embedding import embed_some
 from lightmem_cli.engine.extraction import Flush, is_read_by_model, read_waiting, ready, wait_for_others
 from lightmem_cli.engine.extraction.by_rules import extract_some
 from lightmem_cli.engine.steps import Done
 from lightmem_cli.engine.topics import cut_topics
 from lightmem_cli.errors import MissingPart
-
-__all__ = ["Done", "embed_some", "extract_some", "sentences_of", "views", "work_first", "work_off"]
-
-UNEMBEDDED_FOR_A_READER = 64  # a reader embeds up to this many itself; more it leaves to the next writer
 
 
 def work_off(
@@ -38,7 +34,14 @@ def work_off(
         ProfileError: a language model is to extract, and none is set.
     """
     missing: list[MissingPart] = []
-    yield from _work(memory, run=run, topics=topics, ask=ask, tell=tell, missing=missing)
+    stopped = False
+    others = wait_for_others(memory) if ask == "all" and is_read_by_model(memory) else iter(())
+    while True:
+        for done in _work(memory, run=run, topics=topics, ask=ask, tell=tell, missing=missing):
+            yield done
+            stopped = done.stopped is not None
+        if stopped or next(others, None) is None:
+            break
     if missing:
         raise missing[0]
 
@@ -56,7 +59,7 @@ def work_first(memory: Memory, *, progress: Callable[[int], None] = lambda done:
     count = 0
     missing: list[MissingPart] = []
     with memory.run("extract") as run:
-        for done in _work(memory, run=run, topics=True, ask="all", tell=None, missing=missing):
+        for done in _work(memory, run=run, ask="all", missing=missing):
             count += done.extracted + done.embedded
             progress(count)
     if missing:
@@ -76,32 +79,24 @@ def _work(
     memory: Memory,
     *,
     run: int,
-    topics: bool,
-    ask: Flush | None,
-    tell: Callable[[Estimate], None] | None,
     missing: list[MissingPart],
+    topics: bool = True,
+    ask: Flush | None,
+    tell: Callable[[Estimate], None] | None = None,
 ) -> Iterator[Done]:
-    """As `work_off`; a model that cuts or shortens topics, and is not on this machine, is noted in `missing`."""
-    asks = ask is not None and is_read_by_model(memory)
-    others = wait_for_others(memory) if asks and ask == "all" else iter(())
-    while True:
-        yield from _without_model(memory, run=run)
-        if topics and not missing:
-            try:
-                for some in cut_topics(memory, run=run):
-                    yield Done(topics=tuple(some))
-            except MissingPart as error:
-                missing.append(error)
-        if asks and ask is not None:
-            # What is gathered from what is left of topics would be gathered in another way once all are cut.
-            for done in read_waiting(memory, run=run, flush="full" if missing else ask, tell=tell):
-                memory.indexes.catch_up(space=memory.history.vectors.active_space())
-                yield done
-                if done.stopped:
-                    return
-            tell = None
-        if next(others, None) is None:
-            return
+    """As `work_off`, waiting for nobody. A model that cuts or shortens, and is not there, goes to `missing`."""
+    yield from _without_model(memory, run=run)
+    if topics and not missing:
+        try:
+            for some in cut_topics(memory, run=run):
+                yield Done(topics=tuple(some))
+        except MissingPart as error:
+            missing.append(error)
+    if ask is not None and is_read_by_model(memory):
+        # What is left of topics is gathered in another way once all are cut.
+        for done in read_waiting(memory, run=run, flush="full" if missing else ask, tell=tell):
+            memory.indexes.catch_up(space=memory.history.vectors.active_space())
+            yield done
 
 
 def _without_model(memory: Memory, *, run: int) -> Iterator[Done]:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.embedding import embed_some
 from lightmem_cli.engine.fallen import bring_back, outdone
 from lightmem_cli.engine.forget import Aim, Fate, purging_command, rehearsal, summaries_of
-from lightmem_cli.engine.pending import embed_some
 from lightmem_cli.engine.revise import embed_anew, revise
 from lightmem_cli.errors import InputError, MissingPart, ProfileBusy, SpaceMismatch
 from lightmem_cli.records import Entry, Kind, LinkKind, State

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from lightmem_cli.ask import answer_from_evidence
 from lightmem_cli.engine import Memory
-from lightmem_cli.engine.pending import UNEMBEDDED_FOR_A_READER, embed_some
+from lightmem_cli.engine.embedding import UNEMBEDDED_FOR_A_READER, embed_some
 from lightmem_cli.errors import MissingPart, ProfileBusy
 from lightmem_cli.records import Answer, Filter, Hit, Kind, MessageKey, Space, State, TimeRange
 from lightmem_cli.retrieve import Retriever

@@ -10,7 +10,7 @@ from math import isnan, nan
 from typing import Final, Literal, TypeAlias
 
 from lightmem_cli.errors import BadReply
-from lightmem_cli.extract.talk import printable
+from lightmem_cli.language.data import printable
 from lightmem_cli.llm.json_replies import read_object
 from lightmem_cli.llm.refusals import echoes, refuses
 from lightmem_cli.protocols import JsonSchema

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from lightmem_cli.language.data import as_data
 from lightmem_cli.records import Message
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # whatever the locale
 _SILENCE = timedelta(hours=1)  # behind a longer one the time of day is said again
 _LONGEST_NAME = 80  # characters
-_TAG = re.compile(r"<(?=\s*/?\s*talk)", re.IGNORECASE)
+_LINE_END = " / "  # of what was said on several lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def line_of(message: Message, text: str | None) -> Line:
 
 def cost_of(line: Line) -> str:
     """The line as it will stand in a prompt but for its number, for counting its tokens."""
-    return f"{_name(line.message)}: {on_one_line(line.text)}"
+    return f"{_name(line.message)}: {as_data(line.text, line_end=_LINE_END)}"
 
 
 def talk_of(topics: Sequence[Sequence[Line]], *, numbered: bool) -> str:
@@ -42,20 +41,6 @@ def talk_of(topics: Sequence[Sequence[Line]], *, numbered: bool) -> str:
     Each line is one line and nothing else looks like one, and no line ends the talk, whatever was said.
     """
     return "\n".join(["<talk>", *_lines(topics, numbered=numbered), "</talk>"])
-
-
-def on_one_line(text: str) -> str:
-    """`text` without line ends, control characters and anything that a tag of ours could be read in."""
-    lines = (" ".join(printable(line).split()) for line in text.splitlines())
-    return _TAG.sub("‹", " / ".join(line for line in lines if line))
-
-
-def printable(text: str) -> str:
-    """`text` with a space for each control character and a "?" for each half of a surrogate pair."""
-    if text.isprintable():
-        return text
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in whole)
 
 
 def _lines(topics: Sequence[Sequence[Line]], *, numbered: bool) -> Iterator[str]:
@@ -98,5 +83,5 @@ def _moment(said_at: datetime | None) -> str | None:
 
 def _name(message: Message) -> str:
     """Who said it: the name without colons, else the role."""
-    name = " ".join(on_one_line((message.speaker or "").replace(":", " ")).split())
+    name = " ".join(as_data((message.speaker or "").replace(":", " ")).split())
     return name[:_LONGEST_NAME].strip() or message.role.value.capitalize()

@@ -1,17 +1,18 @@
 """Holds a reply about a conversation against the JSON schema it was asked for, and says plainly what differs.
 
-Of JSON Schema it knows what a prompt needs: types (one or several), properties, required, additionalProperties, items,
-enum, anyOf and the limits of numbers, lengths and lists. What a small model commonly gets wrong and can mean only one
-thing is read as it was meant: digits in quotes, a number alone where a list of numbers belongs, null for nothing.
+Of JSON Schema it knows what our prompts need: type, properties, required, additionalProperties, items and enum. What a
+small model commonly gets wrong and can mean only one thing is read as it was meant: digits in quotes, a number alone
+where a list of numbers belongs, null for nothing.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from lightmem_cli.local_models.surrogates import mended
 from lightmem_cli.protocols import JsonSchema
 
 _MOST_PROBLEMS = 3  # that are named at once
@@ -24,7 +25,6 @@ _NAMES: Final[Mapping[str, tuple[str, str]]] = {  # one, several
     "integer": ("an integer", "integers"),
     "number": ("a number", "numbers"),
     "boolean": ("true or false", "booleans"),
-    "null": ("null", "nulls"),
 }
 
 
@@ -53,44 +53,20 @@ def described(schema: JsonSchema) -> str:
     """What `schema` wants, in a few words: "an array of integers"."""
     if isinstance(choices := schema.get("enum"), Sequence):
         return f"one of {', '.join(map(_quoted, choices))}"
-    names = [name for name in _types(schema) if name != "null"]
-    if names == ["array"] and isinstance(items := schema.get("items"), Mapping):
-        inner = [_NAMES[name][1] for name in _types(items) if name in _NAMES and name != "null"]
-        return f"an array of {' or '.join(inner)}" if inner else "an array"
-    return " or ".join(_NAMES[name][0] for name in names if name in _NAMES) or "something else"
+    named, items = _NAMES[str(schema["type"])][0], schema.get("items")
+    return f"{named} of {_NAMES[str(items['type'])][1]}" if isinstance(items, Mapping) else named
 
 
 def _shape(value: object, schema: JsonSchema, path: str, problems: list[str]) -> object:
-    if isinstance(branches := schema.get("anyOf"), Sequence):
-        return _any(value, branches, path, problems)
     if isinstance(choices := schema.get("enum"), Sequence):
         return _choice(value, schema, path, problems, choices=choices)
-    types = _types(schema)
-    for name in types:
-        read = _as(name, value, schema)
-        if read is _ABSENT:
-            continue
-        if isinstance(read, dict):
-            return _object(read, schema, path, problems)
-        problems += _beyond(read, schema, path)
-        return _array(read, schema, path, problems) if isinstance(read, list) else read
-    if not types:
+    read = _as(schema["type"], value, schema)
+    if read is _ABSENT:
+        problems.append(f"{path or 'the reply'} must be {described(schema)}, and is {_kind(value)}")
         return value
-    problems.append(f"{path or 'the reply'} must be {described(schema)}, and is {_kind(value)}")
-    return value
-
-
-def _any(value: object, branches: Sequence[JsonSchema], path: str, problems: list[str]) -> object:
-    """`value` as the first of `branches` that takes it; else what the last one that says more than a type has said."""
-    found: list[str] = []
-    for branch in branches:
-        said: list[str] = []
-        read = _shape(value, branch, path, said)
-        if not said:
-            return read
-        found = said if _types(branch) != ["null"] else found or said
-    problems += found
-    return value
+    if isinstance(read, dict):
+        return _object(read, schema, path, problems)
+    return _array(read, schema, path, problems) if isinstance(read, list) else read
 
 
 def _choice(value: object, schema: JsonSchema, path: str, problems: list[str], *, choices: Sequence[object]) -> object:
@@ -114,7 +90,7 @@ def _object(value: dict[str, object], schema: JsonSchema, path: str, problems: l
     unknown: list[str] = []
     for key, one in value.items():
         if key in known:
-            if one is not None or "null" in _types(known[key]):
+            if one is not None:
                 read[key] = _shape(one, known[key], f"{path}.{key}" if path else key, problems)
         elif schema.get("additionalProperties") is False:
             unknown.append(key)
@@ -133,7 +109,7 @@ def _array(value: list[object], schema: JsonSchema, path: str, problems: list[st
     return [_shape(one, items, f"{path}[{at}]", problems) for at, one in enumerate(value)]
 
 
-def _as(name: str, value: object, schema: JsonSchema) -> object:  # noqa: PLR0911 - one for each type that JSON has
+def _as(name: object, value: object, schema: JsonSchema) -> object:  # noqa: PLR0911 - one for each type of JSON
     """`value` as the type `name`, or _ABSENT where it is none."""
     match name:
         case "integer":
@@ -148,8 +124,6 @@ def _as(name: str, value: object, schema: JsonSchema) -> object:  # noqa: PLR091
             return _listed(value, schema)
         case "object":
             return value if isinstance(value, dict) else _ABSENT
-        case "null":
-            return None if value is None else _ABSENT
         case _:
             return _ABSENT
 
@@ -185,45 +159,14 @@ def _listed(value: object, schema: JsonSchema) -> object:
     if isinstance(value, list):
         return value
     items = schema.get("items")
-    if isinstance(items, Mapping) and _types(items) == ["integer"] and (one := _integer(value)) is not _ABSENT:
+    if isinstance(items, Mapping) and items.get("type") == "integer" and (one := _integer(value)) is not _ABSENT:
         return [one]
     return _ABSENT
 
 
-def _beyond(value: object, schema: JsonSchema, path: str) -> Iterator[str]:
-    """Which of the schema's limits `value` passes."""
-    size: float | None = None
-    names = ("minimum", "maximum", "")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        size = value
-    elif isinstance(value, str):
-        size, names = len(value.strip()), ("minLength", "maxLength", " characters")
-    elif isinstance(value, list):
-        size, names = len(value), ("minItems", "maxItems", " items")
-    if size is None:
-        return
-    low, high, unit = schema.get(names[0]), schema.get(names[1]), names[2]
-    has = f" and has {size:,}" if unit else ""
-    if isinstance(low, (int, float)) and size < low:
-        yield f"{path} must {'have' if unit else 'be'} at least {low}{unit}{has}"
-    if isinstance(high, (int, float)) and size > high:
-        yield f"{path} must {'have' if unit else 'be'} at most {high}{unit}{has}"
-
-
-def _types(schema: JsonSchema) -> list[str]:
-    named = schema.get("type")
-    if isinstance(named, str):
-        return [named]
-    if isinstance(named, Sequence):
-        return [str(name) for name in named]
-    if isinstance(branches := schema.get("anyOf"), Sequence):
-        return [name for branch in branches for name in _types(branch)]
-    return []
-
-
 def _storable(text: str) -> str:
     """`text` as SQLite and UTF-8 take it: half of a pair of surrogates is no character, and NUL ends a text."""
-    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return mended(text.replace("\0", ""))
 
 
 def _kind(value: object) -> str:

@@ -15,7 +15,7 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from lightmem_cli.errors import ModelError, ProfileError, TooLong
-from lightmem_cli.llm.thoughts import Aloud
+from lightmem_cli.llm.thoughts import Aloud, room_to_think
 from lightmem_cli.local_models.choice import Sampling
 from lightmem_cli.local_models.device import choose_device
 from lightmem_cli.local_models.folders import fetched_anew, model_folder
@@ -79,6 +79,10 @@ class TransformersModel:
         known = [limit for limit in (self._llm.context, self._chat_tokens().limit) if limit]
         return min(known, default=0)
 
+    @property
+    def thoughts(self) -> int:
+        return room_to_think(self._llm)
+
     def tokens(self, text: str) -> int:
         return self._chat_tokens().count(text)
 
@@ -91,6 +95,7 @@ class TransformersModel:
         tell: Callable[[str], None] | None = None,
     ) -> Reply:
         asked = self._chat_tokens().ask(prompt, structured=schema is not None)
+        most += self.thoughts if schema is None else 0  # what begins with its JSON was never thought about
         if self.context and len(asked.ids) + most > self.context:
             raise TooLong(
                 f"a prompt of {len(asked.ids):,} tokens and a reply of {most:,} are more than the {self.context:,}"

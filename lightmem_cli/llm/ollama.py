@@ -14,10 +14,11 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from lightmem_cli.errors import ModelError, ProfileError, TooLong
+from lightmem_cli.errors import HalfRead, ProfileError, TooLong
 from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm.ollama_server import Answer, DoesNotFit, OllamaServer, Shown, Think, ThinkingRefused
 from lightmem_cli.llm.patience import Patience
+from lightmem_cli.llm.thoughts import once, only_thought, room_to_think
 from lightmem_cli.local_models.surrogates import well_formed
 from lightmem_cli.protocols import JsonSchema, Progress, Prompt, Reply
 from lightmem_cli.records import Usage
@@ -49,7 +50,7 @@ class OllamaModel:
             hint = "lightmem config set llm.model llama3.2 (ollama list shows the models that are there)"
             raise ProfileError("llm.model does not say which model Ollama shall run", hint=hint)
         self._llm = llm
-        self._notice = notice
+        self._notice_once = once(notice)
         self._server = OllamaServer(llm)
         self._patience = patience or Patience(
             self._server.name, retries=llm.retries, hint=START_IT, key_hint="check OLLAMA_API_KEY", notice=notice
@@ -59,8 +60,8 @@ class OllamaModel:
         self._shown: Shown | None = None
         self._lock = Lock()  # of what was learned on the way: `_think` above, and all below
         self._window = 0  # the largest num_ctx so far: to shrink it would only load the model anew
+        self._doubted: dict[Prompt, int] = {}  # what seemed to be cut, and the tokens that were read of it
         self._rate = 1.0  # tokens as the model counts them, to one of our estimate; the most so far
-        self._told_of_thoughts = False
 
     @property
     def name(self) -> str:
@@ -69,8 +70,12 @@ class OllamaModel:
     @property
     def manner(self) -> str:
         """What decides a reply beside the prompt; how much context the server was asked for does not."""
-        parts = {"temperature": self._llm.temperature, "thinking": self._llm.thinking, **self._llm.options}
-        return json.dumps(parts, sort_keys=True)
+        how = {"temperature": self._llm.temperature, "thinking": self._llm.thinking, "options": self._llm.options}
+        return json.dumps({"server": self._server.address, **how}, sort_keys=True)
+
+    @property
+    def thoughts(self) -> int:
+        return room_to_think(self._llm)
 
     @property
     def context(self) -> int:
@@ -93,27 +98,24 @@ class OllamaModel:
         schema: JsonSchema | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> Reply:
-        """As LanguageModel says. A prompt that the server cut is asked again in a wider window; both are paid."""
+        """As LanguageModel says. A prompt that the server cut has a wider window when it is asked again."""
         prompt = Prompt(well_formed(prompt.prefix), well_formed(prompt.body))
         window = self._fit(prompt, most)
-        usage, seconds, counted = Usage(), 0.0, 0
         while True:
             try:
                 answer = self._ask(prompt, most=most, window=window, schema=schema, tell=tell)
+                break
             except DoesNotFit as refused:
                 window = self._wider(window, at_least=refused.tokens + most)
-                continue
-            usage += self._usage(prompt, answer)
-            seconds += answer.seconds
-            if not _looks_cut(answer, most=most, window=window) or self._is_whole_after_all(prompt, answer, counted):
-                break
-            counted = answer.read or 0
-            window = self._wider(window, at_least=0)
-            if tell is not None:
-                hint = "ask again: there is more room for it now"
-                raise ModelError(f"{self.name} read only a part of what it was sent", hint=hint)
+        usage = self._usage(prompt, answer)
+        if not self._was_read(prompt, answer, most=most, window=window):
+            paid = usage.prompt_tokens, usage.completion_tokens
+            room = self._wider(window, at_least=0, paid=paid)
+            self._doubt(prompt, answer)
+            what, hint = f"{self.name} read only a part of what it was sent", "ask again: there is more room for it now"
+            raise HalfRead(what, hint=hint, paid=paid, room=room)
         self._learn(prompt, answer)
-        return Reply(text=answer.text, usage=usage, seconds=seconds, whole=answer.whole)
+        return Reply(text=answer.text, usage=usage, seconds=answer.seconds, whole=answer.whole)
 
     def probe(self) -> str:
         about = self._about_model()
@@ -122,6 +124,8 @@ class OllamaModel:
         return f"{self.name}: {', '.join(parts)}; {self._server.name}"
 
     def close(self) -> None:
+        """Close the connections, and try nothing more."""
+        self._patience.close()
         self._server.close()
 
     def _ask(
@@ -134,22 +138,31 @@ class OllamaModel:
         tell: Callable[[str], None] | None,
     ) -> Answer:
         """One reply, after as many tries as it takes."""
-        sizes = {"num_ctx": window, "num_predict": most}
-        options = {"temperature": self._llm.temperature, **sizes, **self._llm.options}
 
-        def once() -> Answer:
+        def chat() -> Answer:
             think = self._think
-            try:
-                return self._server.chat(prompt, options=options, think=think, schema=schema, tell=tell)
-            except ThinkingRefused:
-                self._think_no_more()
-                return self._server.chat(prompt, options=options, think=None, schema=schema, tell=tell)
+            sizes = {"num_ctx": window, "num_predict": most + self._room_to_think}
+            options = {"temperature": self._llm.temperature, **sizes, **self._llm.options}
+            return self._server.chat(prompt, options=options, think=think, schema=schema, tell=tell)
 
-        answer = self._patience.ask(once)
+        def one_try() -> Answer:
+            try:
+                return chat()
+            except ThinkingRefused:
+                with self._lock:
+                    self._think = None
+                self._notice_once(f"{self.name} cannot think as llm.thinking says: it is asked without")
+                return chat()
+
+        answer = self._patience.ask(one_try)
         self._patience.heed(self._server.headers)
         if answer.thought and not answer.whole and not answer.text:
-            self._tell_of_thoughts()
+            self._notice_once(only_thought(self.name))
         return answer
+
+    @property
+    def _room_to_think(self) -> int:
+        return self.thoughts if self._think else 0
 
     def _fit(self, prompt: Prompt, most: int) -> int:
         """The num_ctx for a prompt and its reply: what a former one had, or as many steps more as they need.
@@ -158,6 +171,7 @@ class OllamaModel:
             TooLong: they are more than the model reads at once.
         """
         context = self.context
+        most += self._room_to_think
         needed = math.ceil(_estimate(prompt) * self._rate) + TEMPLATE_TOKENS
         if context and needed + most > context:
             what = f"a prompt of about {needed:,} tokens and a reply of {most:,} are more than the {context:,}"
@@ -166,15 +180,15 @@ class OllamaModel:
             return self._fixed_window
         return self._widen(math.ceil(needed * MARGIN) + most, limit=context)
 
-    def _wider(self, window: int, *, at_least: int) -> int:
-        """The next num_ctx after `window`.
+    def _wider(self, window: int, *, at_least: int, paid: tuple[int, int] | None = None) -> int:
+        """The next num_ctx after `window`, for what was `paid` in vain.
 
         Raises:
             TooLong: there is none.
         """
         limit = self.context or LARGEST_WINDOW
         if window >= limit:
-            raise TooLong(f"the prompt is more than the {limit:,} tokens that {self.name} reads at once")
+            raise TooLong(f"the prompt is more than the {limit:,} tokens that {self.name} reads at once", paid=paid)
         return self._widen(max(window + 1, at_least), limit=limit)
 
     def _widen(self, needed: int, *, limit: int) -> int:
@@ -207,9 +221,23 @@ class OllamaModel:
             cached_tokens=ours if read is None else 0,  # a server that kept the whole prompt counts none of it
         )
 
-    def _is_whole_after_all(self, prompt: Prompt, answer: Answer, counted: int) -> bool:
-        """Whether the marks of a cut came about by chance: in a wider window there are as many tokens, and enough."""
-        return answer.read == counted and 2 * counted >= sum(map(self.tokens, prompt))
+    def _was_read(self, prompt: Prompt, answer: Answer, *, most: int, window: int) -> bool:
+        """Whether the server read all of a prompt, as far as can be seen."""
+        if answer.read is None:
+            return True
+        with self._lock:
+            counted = self._doubted.pop(prompt, 0)
+        if answer.read >= window - 1 or answer.read - window // 2 in _HALF_AND:  # cut before it was read
+            # Unless that came about by chance: in a wider window there are as many tokens as before, and enough.
+            return answer.read == counted and 2 * counted >= sum(map(self.tokens, prompt))
+        # Cut to make room for the reply? A wider window shows that; where there is none, what was read is good.
+        fills = answer.read + min(answer.written or 0, most + self.thoughts) >= window
+        return not fills or answer.read == counted or window >= (self.context or LARGEST_WINDOW)
+
+    def _doubt(self, prompt: Prompt, answer: Answer) -> None:
+        """Remember how much was read of a prompt, until it is asked again."""
+        with self._lock:
+            self._doubted[prompt] = answer.read or 0
 
     def _learn(self, prompt: Prompt, answer: Answer) -> None:
         """Expect more tokens of the prompts to come, where the model counts more than we thought."""
@@ -217,27 +245,6 @@ class OllamaModel:
             rate = (answer.read - TEMPLATE_TOKENS) / max(1.0, _estimate(prompt))
             with self._lock:
                 self._rate = max(self._rate, rate)
-
-    def _think_no_more(self) -> None:
-        with self._lock:
-            known, self._think = self._think is None, None
-        if not known:
-            self._notice(f"{self.name} cannot think as llm.thinking says: it is asked without")
-
-    def _tell_of_thoughts(self) -> None:
-        with self._lock:
-            told, self._told_of_thoughts = self._told_of_thoughts, True
-        if not told:
-            hint = "lightmem config set llm.thinking off"
-            self._notice(f"{self.name} thought until its tokens were used up, and said nothing: {hint}")
-
-
-def _looks_cut(answer: Answer, *, most: int, window: int) -> bool:
-    """Whether the server may have cut the prompt before it was read, or to make room for the reply."""
-    if answer.read is None:
-        return False
-    filled = answer.read >= window - 1 or answer.read + min(answer.written or 0, most) >= window
-    return filled or answer.read - window // 2 in _HALF_AND
 
 
 def _estimate(prompt: Prompt) -> float:

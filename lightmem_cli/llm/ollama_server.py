@@ -29,6 +29,7 @@ from lightmem_cli.errors import (
     TooLong,
     Unavailable,
 )
+from lightmem_cli.language.tokens import count_tokens
 from lightmem_cli.llm.patience import TryFailed, harmless, shown, without_key
 from lightmem_cli.llm.thoughts import Aloud
 from lightmem_cli.protocols import JsonSchema, Prompt
@@ -90,6 +91,7 @@ class _Heard:
     pieces: list[str] = field(default_factory=list)
     thought: bool = False
     told: bool = False
+    characters: int = 0  # of thoughts, too
 
 
 class OllamaServer:
@@ -153,13 +155,19 @@ class OllamaServer:
                     heard.told = True
                     tell(piece)
 
-        with closing(self._parts(prompt, heard, options=options, schema=schema)) as parts:
-            for part in parts:
-                last = part
-                heard.thought = heard.thought or bool(part.message.thinking)
-                hear(aloud.piece(part.message.content or ""))  # older models think within their reply
-        if last is None or not last.done:
-            raise TryFailed("the reply ended in the middle", reached="broken", told=heard.told)
+        try:
+            with closing(self._parts(prompt, heard, options=options, schema=schema)) as parts:
+                for part in parts:
+                    last = part
+                    heard.thought = heard.thought or bool(part.message.thinking)
+                    heard.characters += len(part.message.thinking or "") + len(part.message.content or "")
+                    hear(aloud.piece(part.message.content or ""))  # older models think within their reply
+            if last is None or not last.done:
+                raise TryFailed("the reply ended in the middle", reached="broken", told=heard.told)
+        except TryFailed as failed:
+            if heard.characters:
+                failed.paid = sum(map(count_tokens, prompt)), -(-heard.characters // 4)
+            raise
         hear(aloud.rest())
         return Answer(
             text="".join(heard.pieces),
@@ -261,6 +269,10 @@ class OllamaServer:
             raise TryFailed(words, reached="silence", told=heard.told) from error
         except httpx.TransportError as error:
             raise TryFailed(self._harmless(str(error)), reached="broken", told=heard.told) from error
+        except RuntimeError as error:
+            if not self._closed:  # httpx's word for it; a mistake of ours is none
+                raise
+            raise TryFailed("it was closed", reached="broken", told=heard.told) from error
         except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:
             # A page in HTML, half of a JSON line, bytes that are not UTF-8: each fails elsewhere in the client.
             what = self._harmless(str(error).partition("\n")[0])
@@ -303,7 +315,7 @@ class OllamaServer:
 
 
 def _asked_at(given: str) -> str:
-    """The address that ollama's client makes of OLLAMA_HOST: without a scheme, it is Ollama's own port that is meant."""
+    """The address that ollama's client makes of OLLAMA_HOST: without a scheme, Ollama's own port is meant."""
     if "://" in given:
         return given
     with suppress(ValueError):  # brackets without an end, a port that is none

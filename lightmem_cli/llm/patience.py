@@ -6,6 +6,7 @@ One place knows what is worth trying again, for every backend that speaks HTTP:
 |----------------------------------------------------|-------------|-----------------------------------------|
 | nobody listens                                     | yes         | Unavailable                             |
 | a connection cut, silence, 408, 409, 425, 5xx      | yes         | ModelError: this prompt failed          |
+| the same once a reply began: that much was paid    | no          | ModelError: worth being asked again     |
 | 429, or one of these statuses with a Retry-After   | yes         | Unavailable; at once where it is longer |
 | 401, 403 (the key), 402 and a spent quota (money)  | no          | Unavailable                             |
 | every other 4xx, with a Retry-After or without     | no          | Rejected: this prompt, not the next one |
@@ -48,7 +49,8 @@ _Value = TypeVar("_Value")
 class TryFailed(Exception):
     """One try at a prompt that failed: how far it came, and what the server said, in its own `words`.
 
-    `told`: pieces of the reply were told already, so it is not tried again. `money`: the account is empty.
+    `told`: pieces of the reply were told already, so it is not tried again. `money`: the account is empty. `paid` are
+    the tokens of the prompt and of a reply that began: whoever asked decides whether to pay for it once more.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class TryFailed(Exception):
         self.headers: Mapping[str, str] = headers or {}
         self.told = told
         self.money = money
+        self.paid: tuple[int, int] | None = None
 
     @property
     def is_worth_another(self) -> bool:
-        if self.told or self.money:
+        if self.told or self.money or self.paid is not None:
             return False
         if self.status is None:
             return True
@@ -90,7 +93,7 @@ class Patience:
         key_hint: str = "check the API key, and what it allows",
         notice: Progress,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """`server` is what a person is told of it ("Ollama at http://..."), `hint` what to do where nobody listens.
 
@@ -104,7 +107,7 @@ class Patience:
         self._notice = notice
         self._clock = clock
         self._closed = Event()
-        self._sleep: Callable[[float], object] = sleep or self._closed.wait
+        self._sleep = sleep or self._sleep_while_open
         self._lock = Lock()
         self._held_until = float("-inf")
         self._said_until = float("-inf")
@@ -137,7 +140,9 @@ class Patience:
             value = trying(once)
         except TryFailed as failed:
             self._gone = failed.reached == "nobody"
-            raise self._given_up(failed) from failed
+            given_up = self._given_up(failed)
+            given_up.paid = failed.paid
+            raise given_up from failed
         self._gone = False
         return value
 
@@ -150,6 +155,9 @@ class Patience:
         wait = limit_reset(headers, now=time.time())
         if 0 < wait <= LONGEST_ASKED:  # of a longer one nobody knows yet whether it is kept: the next call will see
             self._hold(wait)
+
+    def _sleep_while_open(self, seconds: float) -> None:
+        self._closed.wait(seconds)
 
     def _stop(self, state: RetryCallState) -> bool:
         if self._gone and _failure(state).reached == "nobody":
@@ -181,7 +189,7 @@ class Patience:
             self._held_until = max(self._held_until, self._clock() + seconds)
 
     def _wait_for_limit(self) -> None:
-        while (left := self._held_until - self._clock()) > 0:
+        while (left := self._held_until - self._clock()) > 0 and not self._closed.is_set():
             if self._is_worth_saying(left):
                 self._notice(f"{self._server} asks to wait {_spoken(left)}")
             self._sleep(left)

@@ -60,6 +60,7 @@ class ScriptedModel:
         self.name = name
         self.manner = manner
         self.context = context
+        self.thoughts = 0
         self.delay = delay
         self.prompts: list[Prompt] = []  # append is atomic: several threads ask
 

@@ -20,6 +20,8 @@ Thinking: TypeAlias = Literal["auto", "off", "on", "low", "medium", "high"]
 THOUGHT: Final = ("<think>", "</think>")  # between these a model thinks, in all that are widely used
 _UNFINISHED = "\ufffd"  # what a tokenizer makes of the first bytes of a character
 _SYSTEM, _USER, _REPLY = "alpha9", "beta9", "gamma9"  # stand for what is told, asked and replied, in a first rendering
+# What begins a turn where a template writes it as text: <|assistant|>, [/INST], <<SYS>>, "### Response:", "USER:".
+_WRITTEN: Final = re.compile(r"<+[^\s<>]+>+|\[[^\s\[\]]+\]|#{2,}|\b[A-Z]{2,}:")
 
 
 class Asked(NamedTuple):
@@ -44,9 +46,9 @@ class ChatTokens:
         """
         self.tokenizer = load_tokenizer(folder, hint=hint)
         self._texts = _own_copy(self.tokenizer)
-        self._marks = _special_texts(self.tokenizer)
         self._thinking = thinking
         self._form = self._find_form(folder, hint)
+        self._marks = _any_of(_special_texts(self.tokenizer) | self._find_written())
         self.ends = self._find_ends()
         self.limit = _limit(folder)  # tokens that the model reads at once; 0 where nothing says so
 
@@ -122,18 +124,29 @@ class ChatTokens:
 
     def _find_ends(self) -> frozenset[int]:
         """The tokens that end a text, and the one that the template puts behind a reply."""
+        ends = {self.tokenizer.eos_token_id} - {None}
+        behind = self._conversation().rpartition(_REPLY)[2]
+        first = self._texts.encode(behind, add_special_tokens=False).ids[:1]
+        return frozenset(ends | (set(first) & _special_ids(self.tokenizer)))
+
+    def _find_written(self) -> set[str]:
+        """The marks that the template writes around what is told, asked and replied."""
+        asked = "" if self._form == "plain" else self._rendered(_turns(self._form, _SYSTEM, _USER))
+        again = self._conversation({"role": "user", "content": _USER})  # a second question may begin otherwise
+        around = re.split("|".join((_SYSTEM, _USER, _REPLY)), f"{asked}\n{self._conversation()}\n{again}")
+        return {mark for text in around for mark in _WRITTEN.findall(text)}
+
+    def _conversation(self, *more: dict[str, str]) -> str:
+        """What the template makes of a question with its reply; "" where it takes none."""
         from jinja2 import TemplateError
 
-        ends = {self.tokenizer.eos_token_id} - {None}
-        if self._form != "plain":
-            turns = [*_turns(self._form, _SYSTEM, _USER), {"role": "assistant", "content": _REPLY}]
-            try:
-                behind = self._rendered(turns, asks=False).rpartition(_REPLY)[2]
-            except (TemplateError, ValueError, TypeError):
-                behind = ""
-            first = self._texts.encode(behind, add_special_tokens=False).ids[:1]
-            ends.update(set(first) & _special_ids(self.tokenizer))
-        return frozenset(ends)
+        if self._form == "plain":
+            return ""
+        turns = [*_turns(self._form, _SYSTEM, _USER), {"role": "assistant", "content": _REPLY}, *more]
+        try:
+            return self._rendered(turns, asks=False)
+        except (TemplateError, ValueError, TypeError):
+            return ""
 
 
 class Heard:
@@ -187,10 +200,14 @@ def _own_copy(tokenizer: Any) -> Any:
     return copied
 
 
-def _special_texts(tokenizer: Any) -> re.Pattern[str]:
-    """Whatever a tokenizer reads as a mark; single characters are left to be text, as they are."""
+def _special_texts(tokenizer: Any) -> set[str]:
+    """Whatever a tokenizer reads as a mark."""
     marks = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    marks.update(tokenizer.all_special_tokens)
+    return marks | set(tokenizer.all_special_tokens)
+
+
+def _any_of(marks: set[str]) -> re.Pattern[str]:
+    """Finds `marks`; single characters are left to be text, as they are."""
     longest_first = sorted((mark for mark in marks if len(mark) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

@@ -19,7 +19,9 @@ from lightmem_cli.records import Roles
 
 VERSION: Literal[1] = 1  # of the profile's format; a profile with a higher one is refused
 
-SECRETS: Final = r"api[-_]?key|secret|password|authorization|token$"
+SECRETS: Final = r"api[-_]?key|secret|password|authorization|headers$|token$"  # named so, never in a profile
+
+_ADDRESS: Final = "an address such as http://127.0.0.1:8000/v1"
 
 Keep: TypeAlias = Literal["digits", "names", "negations", "dates", "quotes", "code", "urls"]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -86,11 +88,14 @@ def _without_secrets(options: dict[str, object]) -> dict[str, object]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets without an end
+        raise ValueError(_ADDRESS) from None
     if parts.username or parts.password or parts.query:  # a key may be any of them
         raise ValueError("without keys and passwords: they are kept in the environment (llm.api_key_env names where)")
     if url and parts.scheme not in ("http", "https"):
-        raise ValueError("an address such as http://127.0.0.1:8000/v1")
+        raise ValueError(_ADDRESS)
     return url
 
 
@@ -146,9 +151,10 @@ class Llm(Table):
     model: str = ""  # its name at the server; transformers: a Hub name or a folder; scripted: a file of replies
     # "": ollama's is OLLAMA_HOST or http://127.0.0.1:11434, openai's https://api.openai.com/v1
     base_url: Annotated[str, AfterValidator(_without_password)] = ""
-    api_key_env: Annotated[str, AfterValidator(_variable)] = "OPENAI_API_KEY"  # the variable that holds the key
+    api_key_env: Annotated[str, AfterValidator(_variable)] = "OPENAI_API_KEY"  # holds the key; this one is for OpenAI's
     temperature: Annotated[float, Field(ge=0, le=2)] = 0
-    thinking: Literal["auto", "off", "on", "low", "medium", "high"] = "auto"  # auto: as the model does by itself
+    # auto: as the model does by itself; on, or how hard: a call may take 2,000 tokens more
+    thinking: Literal["auto", "off", "on", "low", "medium", "high"] = "auto"
     context: Annotated[int, Field(ge=0)] = 0  # tokens of a prompt and its reply, at most; 0: what the model has
     timeout_seconds: Annotated[float, Field(gt=0)] = 120  # without a sign of the server
     retries: Annotated[int, Field(ge=0, le=20)] = 4  # of what is worth trying again

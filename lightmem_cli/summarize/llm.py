@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from lightmem_cli.errors import BadReply
+from lightmem_cli.language.data import as_data
 from lightmem_cli.language.sentences import sentences
 from lightmem_cli.language.words import analyze
 from lightmem_cli.llm.json_replies import read_object
@@ -29,7 +30,6 @@ _READ: Final[JsonSchema] = {**SCHEMA, "required": ["summary"], "additionalProper
 
 _LONGEST = 600  # characters of a line
 _A_SENTENCE = 80  # tokens that one may take, twice what is usual
-_TAG = re.compile(r"<(?=\s*/?\s*(?:facts|earlier)\b)", re.IGNORECASE)
 _MARK = re.compile(r"\s*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")
 _BULLET = re.compile(r"(?:^|\s)(?:[-*•]|#+)\s+")
 _SAYS_SOMETHING = re.compile(r"[^\W_]")
@@ -57,14 +57,14 @@ def render(facts: Sequence[Entry], earlier: Sequence[Entry], *, title: str, most
 
 def line(entry: Entry, *, zone: tzinfo) -> str:
     """What an entry says, on one line: with who says so, and the days it speaks of where these are not its own."""
-    text = " ".join(entry.text.split())
+    text = as_data(entry.text)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST].rstrip()} …"
     if entry.speaker and entry.speaker.casefold() not in text.casefold():
-        text = f"{' '.join(entry.speaker.split())}: {text}"
+        text = f"{as_data(entry.speaker)}: {text}"
     if entry.happened is not None and not _is_day_of(entry, zone=zone):
         text += f" [{in_words(entry.happened)}]"
-    return _TAG.sub("‹", text)
+    return text
 
 
 def reply_tokens(*, lines: int, most: int) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple, TypeAlias, cast
 
 from lightmem_cli.errors import BadReply
+from lightmem_cli.language.data import as_data
 from lightmem_cli.llm.json_replies import read_object
 from lightmem_cli.prompts import load
 from lightmem_cli.protocols import JsonSchema, Prompt
@@ -18,7 +17,6 @@ Does: TypeAlias = Literal["same", "corrects", "conflicts"]
 
 _LONGEST = 400  # characters of a fact that are shown
 _TOKENS = 20  # of one verdict in a reply
-_LATER = datetime.max.replace(tzinfo=UTC)
 SCHEMA: JsonSchema = {
     "type": "object",
     "properties": {
@@ -62,9 +60,12 @@ def version() -> str:
     return load("update").version
 
 
-def prompt_of(doubts: Sequence[Doubt]) -> Prompt:
-    """Ask about `doubts` in one call. Each fact is shown once, however many others it is held against."""
-    numbers = _numbered(doubts)
+def prompt_of(doubts: Sequence[Doubt], facts: Sequence[Entry]) -> Prompt:
+    """Ask about `doubts` in one call; `facts` are all of theirs, and maybe others, in the order they were said.
+
+    Each fact is shown once, however many others it is held against.
+    """
+    numbers = _numbered(doubts, facts)
     shown = [f"{number} {_told(fact)}" for fact, number in numbers.items()]
     held = [f"{numbers[doubt.older]}: {' '.join(str(numbers[fact]) for fact in doubt.newer)}" for doubt in doubts]
     return Prompt(load("update").always, "\n".join(["<memory>", *shown, "</memory>", "Compare:", *held]))
@@ -75,13 +76,13 @@ def most_of(doubts: Sequence[Doubt]) -> int:
     return 32 + _TOKENS * sum(len(doubt.newer) for doubt in doubts)
 
 
-def read_reply(text: str, doubts: Sequence[Doubt]) -> list[Verdict]:
-    """What a reply says of `doubts`, one verdict on a pair at most.
+def read_reply(text: str, doubts: Sequence[Doubt], facts: Sequence[Entry]) -> list[Verdict]:
+    """What a reply says of `doubts`, one verdict on a pair at most; `facts` as they were given to `prompt_of`.
 
     Raises:
         BadReply: it is not what was asked for, or speaks of facts that were not to be compared.
     """
-    numbers = _numbered(doubts)
+    numbers = _numbered(doubts, facts)
     asked = {(numbers[doubt.older], numbers[fact]): (doubt.older, fact) for doubt in doubts for fact in doubt.newer}
     found: dict[tuple[int, int], Verdict] = {}
     verdicts = cast("list[dict[str, int | str]]", read_object(text, like=SCHEMA)["verdicts"])
@@ -95,22 +96,17 @@ def read_reply(text: str, doubts: Sequence[Doubt]) -> list[Verdict]:
     return list(found.values())
 
 
-def age(fact: Entry) -> tuple[datetime, datetime, str]:
-    """A key that sorts facts by when they were said, and those said at one time, or nobody knows when, by birth."""
-    return fact.said_at or _LATER, fact.recorded_at or _LATER, fact.id
-
-
-def _numbered(doubts: Sequence[Doubt]) -> dict[Entry, int]:
+def _numbered(doubts: Sequence[Doubt], facts: Sequence[Entry]) -> dict[Entry, int]:
     """The facts of `doubts` as they are numbered in the prompt, the earliest first."""
-    facts = dict.fromkeys(fact for doubt in doubts for fact in (doubt.older, *doubt.newer))
-    return {fact: number for number, fact in enumerate(sorted(facts, key=age), start=1)}
+    shown = {fact for doubt in doubts for fact in (doubt.older, *doubt.newer)}
+    return {fact: number for number, fact in enumerate((fact for fact in facts if fact in shown), start=1)}
 
 
 def _told(fact: Entry) -> str:
     """A fact on one line, with the day it was said and who said it; nothing in it ends what is data."""
-    text = " ".join(fact.text.split())
+    text = as_data(fact.text)
     day = f"{fact.said_at:%Y-%m-%d} " if fact.said_at else ""
-    speaker = " ".join((fact.speaker or "").split())
+    speaker = as_data(fact.speaker or "")
     whose = f"{speaker}: " if speaker and not text.casefold().startswith(speaker.casefold()) else ""
-    shown = re.sub(r"<(?=\s*/?\s*memory)", "(", f"{day}{whose}{text}", flags=re.IGNORECASE)
+    shown = f"{day}{whose}{text}"
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

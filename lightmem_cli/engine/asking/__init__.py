@@ -11,7 +11,7 @@ from lightmem_cli.engine.asking.cost import Allowance, Estimate
 from lightmem_cli.engine.asking.ledger import Ledger
 from lightmem_cli.engine.asking.request import Answered, Purpose, Request, Value
 from lightmem_cli.engine.asking.work import Work, is_worth_another
-from lightmem_cli.errors import BadReply, LightmemError, ModelError
+from lightmem_cli.errors import BadReply, HalfRead, LightmemError, ModelError
 from lightmem_cli.records import Usage
 
 __all__ = ["Answered", "Asking", "Estimate", "Purpose", "Request"]
@@ -76,34 +76,52 @@ class Asking:
         key = self._ledger.key(request)
         if (known := self._ledger.known(request, key=key)) is not None:
             return known
-        reserved = self._allowance.reserve(request.prompt, most=request.most)
-        if reserved is None:
-            self._allowance.stop()
-            raise ModelError(f"not asked: {self.stopped}", hint="give a larger --budget-tokens")
-        began, told = time.monotonic(), list[str]()
+        usage, told, lost, room = Usage(), list[str](), 0, 0
 
         def telling(piece: str) -> None:
             told.append(piece)
             if tell is not None:
                 tell(piece)
 
-        try:
-            reply = self._model.complete(
-                request.prompt, most=request.most, schema=request.schema, tell=tell and telling
-            )
-        except BaseException as error:
-            usage = Usage()
-            if told or isinstance(error, (BadReply, KeyboardInterrupt)):
-                why = error.message if isinstance(error, LightmemError) else "interrupted"
+        while True:
+            reserved, began = self._reserve(request, room=room), time.monotonic()
+            try:
+                reply = self._model.complete(
+                    request.prompt, most=request.most, schema=request.schema, tell=tell and telling
+                )
+                break
+            except BaseException as error:
                 seconds = time.monotonic() - began
-                usage = self._ledger.lost(request, key=key, told="".join(told), seconds=seconds, why=why)
-            self._allowance.release(reserved, spent=usage.tokens)
-            raise
-        self._allowance.settle(request.prompt, reserved=reserved, usage=reply.usage)
+                cost = self._cost(error, request, key=key, told="".join(told), seconds=seconds)
+                self._allowance.release(reserved, spent=cost.tokens)
+                if told or not (
+                    isinstance(error, ModelError) and is_worth_another(error, lost=lost, retries=self._retries)
+                ):
+                    raise
+                usage, lost, room = usage + cost, lost + 1, error.room if isinstance(error, HalfRead) else 0
+        self._allowance.settle(request.prompt, reserved=reserved, usage=reply.usage, schema=request.schema)
         taken = self._ledger.take(request, key=key, reply=reply)
         if taken.refused is not None:
             raise taken.refused
-        return Answered(request, taken.value, None, reply.usage, whole=reply.whole)
+        return Answered(request, taken.value, None, usage + reply.usage, whole=reply.whole)
+
+    def _reserve(self, request: Request[Any], *, room: int) -> int:
+        most = request.most + self._model.thoughts
+        reserved = self._allowance.reserve(request.prompt, most=most, schema=request.schema, room=room)
+        if reserved is None:
+            self._allowance.stop()
+            raise ModelError(f"not asked: {self.stopped}", hint="give a larger --budget-tokens")
+        return reserved
+
+    def _cost(self, error: BaseException, request: Request[Any], *, key: bytes, told: str, seconds: float) -> Usage:
+        """What a call cost that failed so; put on record."""
+        paid = error.paid if isinstance(error, ModelError) else None
+        if not told and paid is None and not isinstance(error, (BadReply, KeyboardInterrupt)):
+            return Usage()
+        why = error.message if isinstance(error, LightmemError) else "interrupted"
+        return self._ledger.lost(
+            request, key=key, prompt=request.prompt, paid=paid, told=told, seconds=seconds, why=why
+        )
 
     def estimate(self, requests: Iterable[Request[Any]]) -> Estimate:
         """What asking `requests` would take; the model is asked nothing."""
@@ -114,5 +132,5 @@ class Asking:
             else:
                 calls += 1
                 prompt_tokens += self._allowance.tokens(request.prompt)
-                reply_tokens += request.most
+                reply_tokens += request.most + self._model.thoughts
         return Estimate(calls=calls, prompt_tokens=prompt_tokens, reply_tokens=reply_tokens, known=known)

@@ -15,7 +15,7 @@ from lightmem_cli.records import Usage
 _TEMPLATE = 32  # tokens that a server's chat template puts around a prompt, at most
 _IN_WORDS = 32  # around a schema, where the server is told it in words
 _LONG = 256  # tokens of a prompt in which what is put around it hardly counts
-_LEAST = 0.75  # tokens that a server counts for one of ours, at least
+_LEAST = 0.85  # tokens that a server counts for one of ours, at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,7 @@ class Work(Generic[Value]):
         self._ready: deque[Answered[Value]] = deque()
         self._failed: deque[Answered[Value]] = deque()  # with no reply since
         self._in_a_row = 0
+        self._nobody: LightmemError | None = None  # that a lane has met, and this thread not yet
         self._gone: LightmemError | None = None
 
     def answers(self) -> Generator[Answered[Value]]:
@@ -103,7 +104,14 @@ class Work(Generic[Value]):
             raise self._gone
 
     def _ask(self, one: _Try[Value]) -> Reply:
-        return self._model.complete(one.prompt, most=one.request.most, schema=one.request.schema)
+        """Ask, in a lane; where another lane has learned that nobody answers, find that out without asking."""
+        if self._nobody is not None:
+            raise self._nobody
+        try:
+            return self._model.complete(one.prompt, most=one.request.most, schema=one.request.schema)
+        except (Unavailable, MissingPart) as nobody:
+            self._nobody = nobody
+            raise
 
     def _send(self) -> None:
         """Send off what there is to ask and room for."""
@@ -118,8 +126,8 @@ class Work(Generic[Value]):
                 if one.key in self._alike:
                     self._alike[one.key].append(one)
                     continue
-            request = one.request
-            reserved = self._allowance.reserve(one.prompt, most=request.most, schema=request.schema, room=one.room)
+            most, schema = one.request.most + self._model.thoughts, one.request.schema
+            reserved = self._allowance.reserve(one.prompt, most=most, schema=schema, room=one.room)
             if reserved is not None:
                 one.reserved = reserved
                 self._alike.setdefault(one.key, [])
@@ -153,9 +161,10 @@ class Work(Generic[Value]):
             case BadReply() as bad:
                 self._server_replies()
                 self._settle(one, fault=bad)
-            case TooLong() | Rejected() as fault:  # a server that says no is there
-                self._server_replies()
-                self._settle_alike(one, fault)
+            case TooLong() | Rejected() as fault:
+                if isinstance(fault, Rejected) or fault.paid is not None:  # a server that says no is there
+                    self._server_replies()
+                self._settle_alike(one, fault, to=self._ready)
             case ModelError() as fault if is_worth_another(fault, lost=one.lost, retries=self._retries):
                 self._ask_again(one, fault)
             case ModelError() as fault:
@@ -199,16 +208,14 @@ class Work(Generic[Value]):
         self._ready.append(Answered(one.request, value, fault, one.usage))
         self._again += self._alike.pop(one.key, ())
 
-    def _settle_alike(self, one: _Try[Value], fault: ModelError, *, to: deque[Answered[Value]] | None = None) -> None:
+    def _settle_alike(self, one: _Try[Value], fault: ModelError, *, to: deque[Answered[Value]]) -> None:
         """Settle one, and those alike: they would fail alike."""
-        for each in (one, *self._alike.pop(one.key, ())):
-            (self._ready if to is None else to).append(Answered(each.request, None, fault, each.usage))
+        to += [Answered(each.request, None, fault, each.usage) for each in (one, *self._alike.pop(one.key, ()))]
 
     def _fail(self, one: _Try[Value], fault: ModelError) -> None:
         self._in_a_row += 1
-        self._settle_alike(one, fault, to=self._failed)
-        if self._gone is not None:
-            self._failed.clear()
+        if self._gone is None:
+            self._settle_alike(one, fault, to=self._failed)
         if self._in_a_row == _IN_A_ROW:
             times = f"{fault.message} ({_IN_A_ROW} prompts failed one after the other)"
             self._leave(Unavailable(times, hint=fault.hint or "lightmem doctor"))
@@ -234,7 +241,7 @@ class Work(Generic[Value]):
             self._allowance.release(one.reserved)
 
     def _end(self) -> None:
-        """Begin nothing more; what was answered meanwhile is paid, and kept, and what is being answered is paid, too."""
+        """Begin nothing more. What was answered meanwhile is paid, and kept; what is being answered is paid, too."""
         self._drop(self._lanes.end())
         for done in self._lanes.arrived():
             del self._sent[id(done.item)]

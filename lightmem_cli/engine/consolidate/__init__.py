@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking
-from lightmem_cli.engine.consolidate.corrections import carry_out, find, judge, step_of
+from lightmem_cli.engine.consolidate.corrections import (
+    Found,
+    Judged,
+    carry_out,
+    find,
+    judge,
+    step_of,
+    verdicts_of,
+)
 from lightmem_cli.engine.consolidate.pairs import candidates
 from lightmem_cli.engine.consolidate.steps import (
     check_names,
@@ -20,7 +28,7 @@ from lightmem_cli.engine.consolidate.steps import (
     says_something_else,
     try_to,
 )
-from lightmem_cli.engine.pending import embed_some
+from lightmem_cli.engine.embedding import embed_some
 from lightmem_cli.errors import InputError, LightmemError, MissingPart, ModelError, ProfileError
 from lightmem_cli.store.history import History
 from lightmem_cli.update.plan import plan
@@ -127,17 +135,19 @@ def foresee(memory: Memory, merges: Iterable[Merge], *, progress: Callable[[int]
     asking = Asking(memory)
     steps: list[Step] = []
     faults: list[LightmemError] = []
-    for judged in judge(memory, found.doubts, asking=asking):
-        faults += [judged.fault] if judged.fault else []
-        for step in (step_of(verdict, {}) for verdict in judged.verdicts):
-            if step is None:
-                continue
-            its = set(named_in(step))
-            if its & (gone | merged if isinstance(step, Merge) else gone):
-                continue  # a plan does one thing to a fact; the next update looks at it again
-            steps.append(step)
-            merged |= its if isinstance(step, Merge) else set()
-            gone |= going(step)
+    judged = []
+    for one in judge(memory, found, asking=asking):
+        judged.append(one)
+        faults += [one.fault] if one.fault else []
+    for step in (step_of(verdict, {}) for verdict in verdicts_of(judged, found)):
+        if step is None:
+            continue
+        its = set(named_in(step))
+        if its & (gone | merged if isinstance(step, Merge) else gone):
+            continue  # a plan does one thing to a fact; the next update looks at it again
+        steps.append(step)
+        merged |= its if isinstance(step, Merge) else set()
+        gone |= going(step)
     return Foreseen(steps, faults, asking.stopped)
 
 
@@ -186,23 +196,29 @@ class _Update:
 
     def correct(self) -> None:
         """Do what the language model says."""
-        ours: dict[str, int] = {}
         with self._noted():
             while (found := find(self._memory, progress=self._progress)).doubts:
-                asking = Asking(self._memory, run=self._begun())
-                before = len(self._done)
-                for judged in judge(self._memory, found.doubts, asking=asking):
-                    if judged.fault is not None:
-                        self._faults.append(judged.fault)
-                    else:
-                        its = carry_out(self._history, judged, stage=found.stage, run=self._begun(), ours=ours)
-                        self._done += its
-                self._stopped = asking.stopped
+                done = self._judge(found)
                 if self._faults or self._stopped:
                     return  # the next update asks about what was left
-                if len(self._done) == before:
+                if not done:
                     break  # all was judged; but for what another writer is at
             _settle(self._history, found.stage, found.settled)
+
+    def _judge(self, found: Found) -> list[Step]:
+        """Ask about what was found, and do what is said; where asking ends early, what was said by then."""
+        run = self._begun()
+        asking = Asking(self._memory, run=run)
+        judged: list[Judged] = []
+        try:
+            for one in judge(self._memory, found, asking=asking):
+                judged.append(one)
+                self._faults += [one.fault] if one.fault else []
+        finally:
+            done = carry_out(self._history, judged, found, run=run)
+            self._done += done
+            self._stopped = asking.stopped
+        return done
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -289,6 +305,7 @@ def _catch_up(memory: Memory) -> None:
 
 
 def _changed_since(ids: Sequence[str]) -> InputError:
+    ids = list(dict.fromkeys(ids))
     named = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
     return InputError(
         f"changed since the plan was made: {named}; nothing was merged",

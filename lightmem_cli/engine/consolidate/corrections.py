@@ -5,31 +5,34 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking, Request
 from lightmem_cli.engine.consolidate.pairs import candidates
-from lightmem_cli.engine.consolidate.steps import entry_of, try_to
+from lightmem_cli.engine.consolidate.steps import do, entry_of, faults_of
 from lightmem_cli.errors import BadReply, ModelError, Rejected, TooLong
 from lightmem_cli.records import Entry, LinkKind
 from lightmem_cli.store.history import History
-from lightmem_cli.update.correct import SCHEMA, Doubt, Verdict, age, most_of, prompt_of, read_reply, version
+from lightmem_cli.update.correct import SCHEMA, Doubt, Verdict, most_of, prompt_of, read_reply, version
 from lightmem_cli.update.decide import standing
 from lightmem_cli.update.steps import Conflict, Correction, Dropped, Fact, Merge, Step
 
 _CHARACTERS = 6_000  # of the facts that one call shows
 _PAIRS = 60  # that one call asks about
+_LATER = datetime.max.replace(tzinfo=UTC)
 _WHY = "the language model says so"
 _SMALLER_MAY_DO = (BadReply, TooLong, Rejected)  # what a call about fewer facts may be spared
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The doubts there are, the stage that looked, and the position in `changes` that an answer to them settles."""
+    """The doubts there are, their facts in the order said, the stage that looked, and up to where answers settle it."""
 
     doubts: list[Doubt]
+    facts: list[Entry]
     stage: str
     settled: int
 
@@ -60,32 +63,34 @@ def find(memory: Memory, *, progress: Callable[[int], None], gone: Collection[st
         known=(),
         progress=progress,
     )
+    facts = sorted(near.facts, key=_age(history))
+    place = {fact.id: at for at, fact in enumerate(facts)}
     newer: dict[int, list[tuple[float, int]]] = {}
     for one, other, cosine in near.pairs:
-        old, new = sorted((one, other), key=lambda at: age(near.facts[at]))
-        if _in_doubt(history, near.facts[old], near.facts[new], stage=stage, gone=gone):
+        old, new = sorted(place[near.facts[at].id] for at in (one, other))
+        if _in_doubt(history, facts[old], facts[new], stage=stage, gone=gone):
             newer.setdefault(old, []).append((-cosine, new))
     doubts = [
-        Doubt(near.facts[old], tuple(near.facts[new] for _, new in sorted(its)[: update.top_k]))
+        Doubt(facts[old], tuple(facts[new] for _, new in sorted(its)[: update.top_k]))
         for old, its in sorted(newer.items())
     ]
-    return Found(doubts, stage, near.settled)
+    return Found(doubts, facts, stage, near.settled)
 
 
-def judge(memory: Memory, doubts: Sequence[Doubt], *, asking: Asking) -> Iterator[Judged]:
-    """What the model says of `doubts`, call by call, as replies come; what fails is asked in halves.
+def judge(memory: Memory, found: Found, *, asking: Asking) -> Iterator[Judged]:
+    """What the model says of what was found, call by call, as replies come; what fails is asked in halves.
 
     Raises:
         Unavailable, MissingPart: the model could not be asked, after all that could be.
     """
-    waiting = deque(_portions(doubts, most=_room(memory)))
+    waiting = deque(_portions(found.doubts, most=_room(memory)))
     asked: dict[int, list[Doubt]] = {}
 
     def next_request() -> Request[list[Verdict]] | None:
         if not waiting:
             return None
         portion = waiting.popleft()
-        request = _request(memory.history, portion)
+        request = _request(memory.history, portion, found.facts)
         asked[id(request)] = portion
         return request
 
@@ -100,28 +105,40 @@ def judge(memory: Memory, doubts: Sequence[Doubt], *, asking: Asking) -> Iterato
             yield Judged(portion, [], answered.fault)
 
 
-def carry_out(history: History, judged: Judged, *, stage: str, run: int, ours: dict[str, int]) -> list[Step]:
-    """Do what the model said, each step in a transaction, and note what it was asked; what was done.
+def verdicts_of(judged: Iterable[Judged], found: Found) -> list[Verdict]:
+    """What the model said, in the order in which newer facts were said: as if each had been judged when it came."""
+    place = {fact.id: at for at, fact in enumerate(found.facts)}
+    said = [verdict for one in judged for verdict in one.verdicts]
+    return sorted(said, key=lambda verdict: (place[verdict.newer.id], place[verdict.older.id]))
 
-    `ours` are the versions that facts have by what was done before in this run, and by what is done here. What another
-    writer changed meanwhile is left, and asked again.
+
+def carry_out(history: History, judged: Sequence[Judged], found: Found, *, run: int) -> list[Step]:
+    """Do what the model said, and note what it was asked, all in one step; what was done.
+
+    Who is cut short before it does all of it again, for nothing, as the replies are in the ledger. What another writer
+    changed meanwhile is left, and asked again.
     """
     done: list[Step] = []
-    left: set[str] = set()
-    for verdict in judged.verdicts:
-        step = step_of(verdict, ours)
-        if step is not None and try_to(history, step, run=run):
+    ours: dict[str, int] = {}
+    left: set[tuple[str, str]] = set()
+    with history.transaction():
+        for verdict in verdicts_of(judged, found):
+            step = step_of(verdict, ours)
+            if step is None:
+                continue
+            if faults_of(history, step):
+                left.add((verdict.older.id, verdict.newer.id))
+                continue
+            do(history, step, run=run)
             done.append(step)
             for id in (verdict.older.id, verdict.newer.id):
                 ours[id] = entry_of(history, id)[1].version
-        elif step is not None:
-            left |= {verdict.older.id, verdict.newer.id}
-    with history.transaction():
         history.facts.judge(
-            (entry_of(history, doubt.older.id)[0], entry_of(history, fact.id)[0], _said(stage, doubt.older, fact))
-            for doubt in judged.doubts
+            (entry_of(history, doubt.older.id)[0], entry_of(history, fact.id)[0], _said(found.stage, doubt.older, fact))
+            for one in judged
+            for doubt in one.doubts
             for fact in doubt.newer
-            if left.isdisjoint((doubt.older.id, fact.id)) and _are_there(history, doubt.older, fact)
+            if one.fault is None and (doubt.older.id, fact.id) not in left and _are_there(history, doubt.older, fact)
         )
     return done
 
@@ -147,6 +164,16 @@ def _stage(memory: Memory, *, space: int | None) -> str:
     update, model = memory.settings.update, memory.model
     made_as = (update.near, update.top_k, space, version(), model.name, model.manner)
     return f"correct as {zlib.crc32(repr(made_as).encode()):08x}"
+
+
+def _age(history: History) -> Callable[[Entry], tuple[datetime, int, str]]:
+    """A key that sorts facts by when they were said: by their time, then by their last message in the journal."""
+
+    def key(fact: Entry) -> tuple[datetime, int, str]:
+        sources = history.entries.source_ids(entry_of(history, fact.id)[0])
+        return fact.said_at or _LATER, max(sources, default=0), fact.id
+
+    return key
 
 
 def _fact(entry: Entry, ours: dict[str, int]) -> Fact:
@@ -184,7 +211,7 @@ def _room(memory: Memory) -> int:
     model = memory.model
     if not model.context:
         return _CHARACTERS
-    left = model.context - model.tokens(prompt_of([]).prefix) - most_of([]) - 32
+    left = model.context - model.tokens(prompt_of([], []).prefix) - most_of([]) - model.thoughts - 32
     return max(0, min(_CHARACTERS, 2 * left))  # the other half is the reply's, and for numbers and dates
 
 
@@ -221,15 +248,15 @@ def _neighbours_first(doubts: Sequence[Doubt]) -> Iterator[Doubt]:
                 waiting.extend(other for fact in (doubt.older, *doubt.newer) for other in of_fact[fact.id])
 
 
-def _request(history: History, doubts: Sequence[Doubt]) -> Request[list[Verdict]]:
+def _request(history: History, doubts: Sequence[Doubt], facts: Sequence[Entry]) -> Request[list[Verdict]]:
     shown = dict.fromkeys(fact.id for doubt in doubts for fact in (doubt.older, *doubt.newer))
     messages = {message for id in shown for message in history.entries.source_ids(entry_of(history, id)[0])}
     return Request(
         purpose="update",
         version=version(),
-        prompt=prompt_of(doubts),
+        prompt=prompt_of(doubts, facts),
         most=most_of(doubts),
         messages=tuple(sorted(messages)),
-        read=lambda text: read_reply(text, doubts),
+        read=lambda text: read_reply(text, doubts, facts),
         schema=SCHEMA,
     )

@@ -8,7 +8,7 @@ from itertools import islice
 
 from lightmem_cli.engine.deep.mending import Check, Group, Mending, examine, told
 from lightmem_cli.engine.doctor import Finding
-from lightmem_cli.engine.pending import embed_some, views
+from lightmem_cli.engine.embedding import embed_some, views
 from lightmem_cli.engine.topics import cut_now_or_later
 from lightmem_cli.records import Entry
 from lightmem_cli.store.history.checks import Checks

@@ -17,7 +17,7 @@ from lightmem_cli.engine.asking.lanes import Lanes
 from lightmem_cli.engine.extraction.batches import HOPELESS, Flush, how_to_ask, line, make_batches, planned, topics_of
 from lightmem_cli.engine.extraction.taking import Batch, Found, Weighed, look_up, take, weigh
 from lightmem_cli.engine.steps import Done
-from lightmem_cli.errors import BadReply, LightmemError, MissingPart, ModelError, TooLong, Unavailable
+from lightmem_cli.errors import BadReply, LightmemError, MissingPart, ModelError, Rejected, TooLong, Unavailable
 from lightmem_cli.extract.buffer import Sized, halves
 from lightmem_cli.extract.llm import cost_of, most_of, prompt_of, read_reply, schema_of, version_of
 from lightmem_cli.records import Entry
@@ -97,6 +97,8 @@ def wait_for_others(memory: Memory) -> Iterator[bool]:
     while (at_work := work.elsewhere()) or work.dead() or seen:
         if at_work:
             time.sleep(pause)
+            if pause < longest <= 2 * pause:
+                memory.notice("another process works on this memory, too: waiting for it (Ctrl-C loses nothing)")
             pause = min(2 * pause, longest)
         if work.dead():
             with memory.history.transaction():
@@ -214,7 +216,8 @@ class _Reading:
             if self._asking.stopped:  # nor was it asked to say it better
                 self._history.work.give_back(batch.number)
                 return 0
-            if len(held) > 1 and isinstance(fault, (BadReply, TooLong)) and not self._is_hopeless(batch):
+            less_may_do = isinstance(fault, (BadReply, TooLong, Rejected))
+            if len(held) > 1 and less_may_do and not self._is_hopeless(batch):
                 self._halve(batch, held)
                 return 0
             for id in held:

@@ -27,6 +27,7 @@ Flush: TypeAlias = Literal["full", "ended", "all"]
 # So many halves misread, too, where nothing was read at all, and it is the model: to go on halving down to the last
 # message would cost a hundred calls for each that there should be.
 HOPELESS = 8
+_USUAL = 16  # messages of a topic; LoCoMo's conv-26 has 18, conv-41 15
 
 
 def how_to_ask(settings: Settings) -> HowToAsk:
@@ -67,7 +68,7 @@ def make_batches(memory: Memory, *, flush: Flush, places: Collection[Place] | No
 def planned(memory: Memory) -> list[list[Unread]]:
     """The batches that are made, and those that would be if everything were read now. Nothing is changed.
 
-    Topics that are not cut yet are taken to be as long as a call reads.
+    Topics that are not cut yet are taken to be of usual length.
     """
     history, tokens = memory.history, _counting(memory)
     made = [history.buffer.read(items) for _, items in history.work.batches()]
@@ -109,17 +110,23 @@ def _sessions(
 ) -> Iterator[list[list[Unread]]]:
     """Of each session that has any, the topics that have ended with the messages that wait in each.
 
-    Where nothing cuts topics, and in the conversations `uncut`, a message is one.
+    Where nothing cuts topics, a message is one. In the conversations `uncut`, what is in none yet is taken to be in
+    topics of usual length.
     """
     buffer = memory.history.buffer
     for place, ids in buffer.places().items():
         if places is not None and place not in places:
             continue
         unread = buffer.read(ids)
-        if memory.settings.segment.use == "none" or place[0] in uncut:
+        if memory.settings.segment.use == "none":
             yield [[one] for one in unread]
-        elif ended := [one for one in unread if one.topic is not None]:
-            yield topics_of(ended)
+            continue
+        topics = topics_of(one for one in unread if one.topic is not None)
+        if place[0] in uncut:
+            rest = [one for one in unread if one.topic is None]
+            topics += [rest[at : at + _USUAL] for at in range(0, len(rest), _USUAL)]
+        if topics:
+            yield topics
 
 
 def _is_read(memory: Memory, one: Unread) -> bool:

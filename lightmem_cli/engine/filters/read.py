@@ -19,7 +19,7 @@ from lightmem_cli.engine.extraction.births import named
 from lightmem_cli.engine.extraction.support import is_borne_out, sentence_vectors
 from lightmem_cli.engine.filters.segment import segment_only
 from lightmem_cli.engine.sensory import Sensory
-from lightmem_cli.errors import BadReply, InputError, ModelError, ProfileError, TooLong
+from lightmem_cli.errors import BadReply, InputError, ModelError, ProfileError, Rejected, TooLong
 from lightmem_cli.extract.buffer import Sized, Topic, gather, halves
 from lightmem_cli.extract.llm import (
     Line,
@@ -145,6 +145,7 @@ class _Reader:
             ledger=ledger,
             allowance=self._allowance,
             at_once=self._settings.llm.concurrency,
+            retries=self._settings.llm.retries,
         )
         try:
             with closing(work.answers()) as answers:
@@ -236,7 +237,7 @@ class _Reader:
         """Whether it may help to show the model less at once."""
         self._misread += len(place) > 1
         is_hopeless = so_far.messages == 0 and self._misread >= HOPELESS
-        return isinstance(fault, (BadReply, TooLong)) and not is_hopeless and not self._allowance.stopped
+        return isinstance(fault, (BadReply, TooLong, Rejected)) and not is_hopeless and not self._allowance.stopped
 
     def _ready(self) -> Iterator[Entry]:
         """The facts of batches before which none is still open."""

@@ -8,8 +8,8 @@ from functools import cached_property
 from itertools import chain
 
 from lightmem_cli.engine import embedder_of
+from lightmem_cli.engine.embedding import sentences_of
 from lightmem_cli.engine.filters import Place, Read, batches_of, by_place
-from lightmem_cli.engine.pending import sentences_of
 from lightmem_cli.engine.sensory import Sensory
 from lightmem_cli.engine.topics import silence_of
 from lightmem_cli.profiles.settings import Settings

@@ -154,5 +154,5 @@ class Materials:
         if not self._model.context:
             return _MOST_SHOWN
         fixed = self._model.tokens(load("summary").prefix()) + reply_tokens(lines=0, most=self._most) + 30
-        free = int(self._model.context * _SPARE) - fixed
+        free = int(self._model.context * _SPARE) - self._model.thoughts - fixed
         return max(_LEAST_SHOWN, min(_MOST_SHOWN, free * 4 // 5))  # a fifth for the numbers in the reply

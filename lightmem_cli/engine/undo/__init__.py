@@ -8,8 +8,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from lightmem_cli.engine import Memory
+from lightmem_cli.engine.embedding import embed_some
+from lightmem_cli.engine.extraction.by_rules import extract_some
 from lightmem_cli.engine.log import known_run, tell
-from lightmem_cli.engine.pending import embed_some, extract_some
 from lightmem_cli.engine.revise import revise, take_back
 from lightmem_cli.engine.standing import Standing, standing
 from lightmem_cli.engine.undo.obstacles import Fate, obstacles

@@ -22,7 +22,7 @@ from lightmem_cli.llm.openai_compatible.refused import Refused
 from lightmem_cli.llm.openai_compatible.server import Answer, Listed, OpenAiServer, ServerRefused
 from lightmem_cli.llm.openai_compatible.stream import usage_of
 from lightmem_cli.llm.openai_compatible.ways import ASKED_WRONGLY, Body, Ways, is_of, read_ways, sent_tokens, wishes
-from lightmem_cli.llm.patience import Patience, harmless
+from lightmem_cli.llm.patience import Patience, TryFailed, harmless
 from lightmem_cli.llm.thoughts import once, only_thought, room_to_think
 from lightmem_cli.protocols import JsonSchema, Progress, Prompt, Remembered, Reply
 
@@ -155,7 +155,10 @@ class OpenAiModel:
             if other is None or other in asked or len(asked) > _MOST_WAYS:
                 if refused.refused.status in ASKED_WRONGLY:
                     self._turn(learned, before)  # nothing helped: it was not about the way it was asked
-                raise self._failed(refused)
+                failed = self._failed(refused)
+                if isinstance(failed, TryFailed) and refused.heard is not None:
+                    failed.paid = sent_tokens(body), self.tokens(refused.heard)
+                raise failed
             if named is not None:
                 self._turn(learned, other)
                 learned = other

@@ -40,14 +40,18 @@ _CONTEXT_NAMES: Final = ("max_model_len", "context_length", "context_window", "m
 class ServerRefused(Exception):
     """The server did not answer: `refused` says why; with `told`, pieces of the reply were told already.
 
-    `accepted`: it had begun to answer, so it was asked as it wants to be.
+    `accepted`: it had begun to answer, so it was asked as it wants to be. `heard` is what came of the reply, None where
+    nothing did, nor was thought: who serves it is paid for that.
     """
 
-    def __init__(self, refused: Refused, *, told: bool = False, accepted: bool = False) -> None:
+    def __init__(
+        self, refused: Refused, *, told: bool = False, accepted: bool = False, heard: str | None = None
+    ) -> None:
         super().__init__(refused.words)
         self.refused = refused
         self.told = told
         self.accepted = accepted
+        self.heard = heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +137,15 @@ class OpenAiServer:
             unreadable = "not UTF-8" if isinstance(error, UnicodeError) else "not JSON"
         except _broken_off() as error:  # while all is read that came at once where pieces were asked for
             refused = Refused(type(error).__name__, "silence" if "Timeout" in type(error).__name__ else "broken")
+        came = heard.text if heard.text or heard.thought else None
         if refused is not None:
-            raise ServerRefused(refused, told=heard.told, accepted=begun)
+            raise ServerRefused(refused, told=heard.told, accepted=begun, heard=came)
         if unreadable or not heard.answers:
             words = unreadable or "no answer of a chat"
             raise BadReply(f"what {self.name} sent is {words}", hint="see that llm.base_url is an OpenAI server's /v1")
         if not heard.finish or heard.finish == "insufficient_system_resource":  # DeepSeek's word for too much to do
             cut = Refused("the reply ended in the middle", "broken")
-            raise ServerRefused(cut, told=heard.told, accepted=True)
+            raise ServerRefused(cut, told=heard.told, accepted=True, heard=came)
         return Answer(heard, headers, time.monotonic() - began)
 
     def models(self) -> list[Listed]:

@@ -63,7 +63,7 @@ class Ways:
         if self.stream and self.stream_usage:
             body["stream_options"] = {"include_usage": True}
         if schema is not None and self.form == "json_schema":
-            form = {"name": "reply", "strict": True, "schema": strict(schema)}
+            form = {"name": "reply", "strict": True, "schema": schema}  # ours require all their keys, as strict wants
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         elif schema is not None and self.form == "json_object":
             body["response_format"] = {"type": "json_object"}
@@ -159,33 +159,3 @@ def wishes(llm: Llm, *, host: str) -> tuple[Body, ...]:
 
 def is_of(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
-
-
-def strict(schema: JsonSchema) -> JsonSchema:
-    """`schema` as OpenAI's strict mode wants it: all keys required, null for what is optional, no string lengths."""
-    made: dict[str, object] = {
-        key: value for key, value in schema.items() if key not in ("minLength", "maxLength", "properties", "items")
-    }
-    if isinstance(items := schema.get("items"), Mapping):
-        made["items"] = strict(items)
-    if isinstance(branches := schema.get("anyOf"), Sequence):
-        made["anyOf"] = [strict(branch) for branch in branches]
-    if isinstance(properties := schema.get("properties"), Mapping):
-        required = schema.get("required")
-        needed = set(required) if isinstance(required, Sequence) else set()
-        made["properties"] = {
-            name: strict(one) if name in needed else _or_null(strict(one)) for name, one in properties.items()
-        }
-        made["required"] = list(properties)
-        made["additionalProperties"] = False
-    return made
-
-
-def _or_null(schema: JsonSchema) -> JsonSchema:
-    named = schema.get("type")
-    if not isinstance(named, str):
-        return {"anyOf": [schema, {"type": "null"}]}
-    made = {**schema, "type": [named, "null"]}
-    if isinstance(choices := schema.get("enum"), Sequence):
-        made["enum"] = [*choices, None]
-    return made

@@ -248,9 +248,10 @@ class Checks:
         )
 
     def summaries_of_nothing(self) -> list[Fault]:
-        """Summaries, not hidden, that do not say what they summarize."""
+        """Summaries of windows, not hidden, that do not say what they summarize; one of a topic tells what was said."""
         return self._faults(
-            "SELECT id, name FROM entries e WHERE kind = 'summary' AND state <> 'deleted' AND NOT EXISTS"
+            "SELECT id, name FROM entries e WHERE kind = 'summary' AND state <> 'deleted'"
+            " AND (prompt IS NULL OR prompt LIKE 'summary-%') AND NOT EXISTS"
             " (SELECT 1 FROM links WHERE source = e.id AND kind = 'summarizes') ORDER BY id"
         )
 
