@@ -242,8 +242,7 @@ def test_a_server_that_fails_until_it_recovers(
     is_unhurt(life, unhurt[wire])
 
 
-@pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize(("fault", "code"), [("401", 5), ("404-model", 4)])
+@pytest.mark.parametrize(("fault", "code", "wire"), [("401", 5, "openai"), ("404-model", 4, "ollama")])
 def test_what_was_answered_before_the_server_failed_is_not_paid_again(
     fault: NamedFault, code: int, wire: Wire, server: ModelServer, home: Path, unhurt: AllUnhurt
 ) -> None:
@@ -272,14 +271,13 @@ def test_what_was_answered_before_the_server_failed_is_not_paid_again(
     is_unhurt(life, unhurt[wire])
 
 
-@pytest.mark.parametrize("wire", WIRES)
 def test_killed_at_random_moments_it_pays_for_no_reply_twice(
-    wire: Wire, server: ModelServer, home: Path, unhurt: AllUnhurt
+    server: ModelServer, home: Path, unhurt: AllUnhurt
 ) -> None:
     """What was on its way when a process died may be asked again; what it had received is on record."""
-    life = waiting(unhurt[wire], home, server, wire, llm__concurrency="2")
+    life = waiting(unhurt["openai"], home, server, "openai", llm__concurrency="2")
     server.delay = 0.1
-    chance = random.Random(f"moments of {wire}")
+    chance = random.Random("moments")
     received: set[str] = set()
     for _ in range(3):
         before = len(server.calls)
@@ -295,7 +293,7 @@ def test_killed_at_random_moments_it_pays_for_no_reply_twice(
     before = len(server.calls)
     life.runs("extract")
     assert not received & {asked.prompt for asked in server.calls[before:]}
-    is_unhurt(life, unhurt[wire])
+    is_unhurt(life, unhurt["openai"])
 
 
 def on_record(life: Life, server: ModelServer) -> set[str]:
@@ -357,8 +355,10 @@ def test_facts_that_nobody_said_are_kept_aside_and_counted(server: ModelServer, 
     assert not [hit for hit in found if "Thatcher" in hit["text"]]
 
 
-@pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize(("budget", "a_token"), [(1, 4.0), (2000, 4.0), (4000, 2.5)])
+@pytest.mark.parametrize(
+    ("budget", "a_token", "wire"),
+    [(1, 4.0, "openai"), (2000, 4.0, "openai"), (2000, 4.0, "ollama"), (4000, 2.5, "openai"), (4000, 2.5, "ollama")],
+)
 def test_a_budget_is_not_passed_by_what_the_server_counts(
     budget: int, a_token: float, wire: Wire, server: ModelServer, home: Path, unhurt: AllUnhurt
 ) -> None:

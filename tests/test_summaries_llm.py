@@ -735,9 +735,10 @@ def test_a_budget_is_kept_and_said(home: Path, tmp_path: Path) -> None:
     take(home, chat(2, 3))
     stopped = lightmem("summarize", "--use", "llm", "--budget-tokens", "50", env=script(tmp_path, GOOD))
     assert stopped.returncode == 0
-    assert lines_of(stopped.stderr) == [
-        "no window summarized (2 left for the next run: the budget of 50 tokens would be passed (0 are spent))"
-    ]
+    [said] = lines_of(stopped.stderr)
+    assert said.startswith(
+        "no window summarized (2 left for the next run: the budget of 50 tokens would be passed (0 are"
+    )
 
 
 def test_without_a_model_it_is_said_how_to_name_one(home: Path) -> None:

@@ -185,7 +185,8 @@ class _Talk:
         days = self._recall.speaks_of(answer.citations)
         for number, hit in zip(answer.numbers, answer.citations, strict=True):
             typer.echo(f"[{number}] {self._out.entry_line(hit.entry)}")
-            place = f"session {hit.entry.session}, message {', '.join(key.id for key in hit.entry.sources)}"
+            session = f"session {hit.entry.session}, " if hit.entry.session else ""  # a day's summary is of several
+            place = f"{session}message {', '.join(key.id for key in hit.entry.sources)}"
             spoken_of = "".join(f" · speaks of {render.span(day)}" for day in days[hit.entry.id])
             typer.echo(f"    {hit.entry.id} · {render.one_line(place)}{spoken_of}")
 

@@ -119,7 +119,8 @@ def _print(shown: Shown, out: render.Renderer) -> None:
             kind = (_FROM if link.source == entry.id else _TO)[link.kind]
             typer.echo(f"{kind} {link.other.id}  {_text(link)}")
     revised = f"; {render.counted(shown.revisions, 'revision')}: lightmem log {entry.id}" if shown.revisions else ""
-    typer.echo(f"born in run {shown.born.id} ({shown.born.command}) {_born_at(shown, out)}{revised}")
+    made = f", made by {entry.model} with {entry.prompt}" if entry.model else ""
+    typer.echo(f"born in run {shown.born.id} ({shown.born.command}) {_born_at(shown, out)}{made}{revised}")
 
 
 def _print_sensed(shown: Shown) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from lightmem_cli.engine import Memory
@@ -12,6 +13,8 @@ from lightmem_cli.engine.extraction.by_rules import extract_some
 from lightmem_cli.engine.steps import Done
 from lightmem_cli.engine.topics import cut_topics
 from lightmem_cli.errors import MissingPart
+
+_UNINDEXED_SECONDS = 1.0  # between calls: whoever looks indexes the rest; 24 ms for each batch kept servers waiting
 
 
 def work_off(
@@ -94,9 +97,14 @@ def _work(
             missing.append(error)
     if ask is not None and is_read_by_model(memory):
         # What is left of topics is gathered in another way once all are cut.
+        indexed = 0.0
         for done in read_waiting(memory, run=run, flush="full" if missing else ask, tell=tell):
-            memory.indexes.catch_up(space=memory.history.vectors.active_space())
+            if time.monotonic() - indexed > _UNINDEXED_SECONDS:
+                memory.indexes.catch_up(space=memory.history.vectors.active_space())
+                indexed = time.monotonic()
             yield done
+        if indexed:
+            memory.indexes.catch_up(space=memory.history.vectors.active_space())
 
 
 def _without_model(memory: Memory, *, run: int) -> Iterator[Done]:

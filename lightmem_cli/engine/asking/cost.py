@@ -49,6 +49,7 @@ class Allowance:
         self._budget = budget
         self._count = count
         self._count_prefix = cache(count)  # it is the same for every call
+        self._wanted = 0
         self.stopped: str | None = None
 
     def reserve(self, prompt: Prompt, *, most: int, schema: JsonSchema | None = None, room: int = 0) -> int | None:
@@ -61,6 +62,7 @@ class Allowance:
             return 0
         cost = max(room, self._at_most(prompt, schema=schema, budget=budget) + most)
         if budget.spent + budget.reserved + cost > budget.tokens:
+            self._wanted = cost
             return None
         budget.reserved += cost
         return cost
@@ -90,7 +92,8 @@ class Allowance:
         """Ask nothing more: the next call might pass the budget."""
         assert self._budget is not None
         spent, tokens = self._budget.spent, self._budget.tokens
-        self.stopped = f"the budget of {tokens:,} tokens would be passed ({spent:,} are spent)"
+        next_one = f"{spent:,} are spent, and the next call may take {self._wanted:,}"
+        self.stopped = f"the budget of {tokens:,} tokens would be passed ({next_one})"
 
     def tokens(self, prompt: Prompt) -> int:
         """The tokens of a prompt, as we count them."""
