@@ -75,7 +75,7 @@ class Searched:
         for name in ("tmp", "cache", "work"):
             (folder / name).mkdir()
         custom = "OLLAMA_API_KEY" if wire == "ollama" else "MY_MODEL_KEY"
-        self.key = a_key("sk-proj-")
+        self.key = a_key("")  # by which nobody can tell that it is one
         self.keys = [self.key, a_key("sk-")]
         server.key = self.key
         env = asks(server, wire, llm__retries="0", extract__use="llm", extract__buffer_tokens="64")

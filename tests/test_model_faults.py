@@ -228,6 +228,7 @@ def test_a_server_that_fails_until_it_recovers(
         assert hint.startswith("  hint: ")
         assert outcome.hint in hint
         assert names_a_command(hint)
+        assert hint.count("nothing is lost") <= 1
     its = life.stats()
     waits, aside = its["pending"].get("extract", 0), its["quarantined"]
     read = its["entries"].get("fact", {}).get("active", 0)

@@ -238,5 +238,8 @@ class _Reading:
 
 
 def _going_on(hint: str | None) -> str:
-    kept = "nothing is lost: lightmem extract goes on from here"
+    goes_on = "lightmem extract goes on from here"
+    if hint and "nothing is lost" in hint:
+        return f"{hint}; {goes_on}"
+    kept = f"nothing is lost: {goes_on}"
     return f"{hint}; {kept}" if hint else kept

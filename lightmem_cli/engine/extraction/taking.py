@@ -14,7 +14,7 @@ from lightmem_cli.engine.extraction.support import is_borne_out, sentence_vector
 from lightmem_cli.engine.steps import Done
 from lightmem_cli.extract.llm import Line
 from lightmem_cli.extract.support import told
-from lightmem_cli.records import Entry, Message, MessageKey, State, Usage
+from lightmem_cli.records import Entry, Kind, LinkKind, Message, MessageKey, State, Usage
 from lightmem_cli.store.history import History
 from lightmem_cli.store.history.vectors import text_hash
 
@@ -103,6 +103,7 @@ def take(memory: Memory, weighed: Weighed, *, run: int) -> Done:
     history, found = memory.history, weighed.found
     batch, ids = found.batch, {message.key: id for id, message in found.batch.messages.items()}
     born: list[bool] = []
+    told: dict[int, set[int]] = {}  # of the batch's facts and relations, the messages that they rest on
     embedded = 0
     with history.transaction():
         held = history.work.held_of(batch.number)
@@ -116,9 +117,12 @@ def take(memory: Memory, weighed: Weighed, *, run: int) -> Done:
             sources = [ids[key] for key in entry.sources]
             if not stands.issuperset(sources) or (left is not None and entry.id not in left):
                 continue
-            id = _give_birth(history, entry, sources, supported=borne_out, run=run)
+            retold = [fact for fact, its in told.items() if its.issubset(sources)]  # facts stand before summaries
+            id = _give_birth(history, entry, sources, supported=borne_out, run=run, retold=retold)
             if id is None:
                 continue
+            if entry.kind is not Kind.SUMMARY:
+                told[id] = set(sources)
             born.append(borne_out)
             if at in found.texts:
                 embedded += 1
@@ -159,12 +163,18 @@ def _said(history: History, batch: Batch, keys: Collection[MessageKey], *, space
     return {turns[turn]: vectors[owners == turn] for turn in np.unique(owners).tolist()}
 
 
-def _give_birth(history: History, entry: Entry, sources: Sequence[int], *, supported: bool, run: int) -> int | None:
-    """Add an entry, or support it again where its messages had stopped saying it; None where it was born before."""
+def _give_birth(
+    history: History, entry: Entry, sources: Sequence[int], *, supported: bool, run: int, retold: Sequence[int]
+) -> int | None:
+    """Add an entry, or support it again where its messages had stopped saying it; None where it was born before.
+
+    The summary of a topic points to what is `retold` in it: who forgets a fact forgets it there, too.
+    """
     known = history.entries.born_as(entry)
     if known is None:
         newborn = entry if supported else replace(entry, state=State.UNSUPPORTED)
-        return history.entries.add(newborn, sources=sources, run=run)
+        links = [(fact, LinkKind.SUMMARIZES) for fact in retold] if entry.kind is Kind.SUMMARY else []
+        return history.entries.add(newborn, sources=sources, run=run, links=links)
     if supported:
         support_again(history, known, source=entry.sources[0], run=run)
     return None
