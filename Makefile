@@ -1,6 +1,8 @@
 # Every target does its own set-up: on a fresh clone, `make demo` or `make test` is all it takes.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests at once: on two cores three, as many of them wait for processes.
+WORKERS ?= 3
 READY := .venv/.installed
 
 .PHONY: demo test check docs bench install
@@ -9,7 +11,7 @@ demo: $(READY)
 	$(BIN)/lightmem demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
