@@ -81,6 +81,15 @@ def ingest(
         live=transcripts.size is None,
     )
     total, quarantined = _take(chosen, how, transcripts, rejects=rejects, format=format, budget_tokens=budget_tokens)
+    _tell(total, quarantined, as_json=as_json)
+
+
+def _tell(total: Ingested, quarantined: Sequence[Quarantined], *, as_json: bool) -> None:
+    """Say what was taken in.
+
+    Raises:
+        ModelError: the language model failed on some of it.
+    """
     if as_json:
         render.as_json(asdict(total))
     elif any(asdict(total).values()):

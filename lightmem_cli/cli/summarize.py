@@ -68,7 +68,6 @@ def summarize(
 
     overrides = {"summarize": {"window": window, "sentences": sentences, "use": use}}
     chosen = open_chosen(profile, home=home, overrides=overrides)
-    zone = chosen.settings.transcript.zone
     written: list[Summary] = []
     with Memory(chosen, notice=_say_nothing if quiet else notice) as memory:
         memory.budget = None if budget_tokens is None else Budget(budget_tokens)
@@ -82,13 +81,11 @@ def summarize(
             raise
         finally:
             if not quiet:
-                _show(written, zone, as_json=as_json)
+                _show(written, chosen.settings.transcript.zone, as_json=as_json)
         unknown = unknown_conversation(memory, conversation)
         quarantined = memory.history.work.quarantined()
-    if not quiet:
-        notice(_outcome(done))
-        if unknown is not None:
-            notice(unknown)
+    for said in () if quiet else filter(None, (_outcome(done), unknown)):
+        notice(said)
     tell_quarantined(quarantined)
     _tell_unmade(done)
 
