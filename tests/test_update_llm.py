@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -20,9 +21,10 @@ from lightmem_cli.engine.consolidate import Consolidated, apply_plan, consolidat
 from lightmem_cli.engine.deep import deep
 from lightmem_cli.engine.forget import Target, forget, resolve
 from lightmem_cli.engine.pending import work_first
+from lightmem_cli.engine.purge import purge, to_purge
 from lightmem_cli.engine.recall import Query, Recall
 from lightmem_cli.engine.undo import plan, undo
-from lightmem_cli.errors import BadReply, ModelError, Unavailable
+from lightmem_cli.errors import BadReply, ModelError, ProfileBusy, Unavailable
 from lightmem_cli.llm.scripted import ScriptedModel
 from lightmem_cli.protocols import Prompt
 from lightmem_cli.records import Entry, Filter, Kind, MessageKey, State
@@ -283,6 +285,19 @@ def pairs_of(prompt: Prompt) -> list[tuple[str, str]]:
     shown = dict(re.findall(r"^(\d+) (.*)$", memory, flags=re.MULTILINE))
     held = re.findall(r"^(\d+): (.*)$", compare, flags=re.MULTILINE)
     return [(shown[older], shown[newer]) for older, others in held for newer in others.split()]
+
+
+def test_what_is_purged_while_the_model_is_asked_is_left_out(home: Path) -> None:
+    def purging(prompt: Prompt) -> str:
+        # In another connection, as another process would; that words are left on the disk while we read, it says.
+        with opened(home) as other, suppress(ProfileBusy):
+            purge(other, to_purge(other, resolve(other, Target(ids=("m1",)))))
+        return CORRECTS(prompt)
+
+    memory, _ = memory_of(home, MOVED, purging)
+    with memory:
+        assert consolidate(memory).steps == ()
+        assert states(memory) == {"m2": "active", "m3": "active"}
 
 
 def test_a_small_context_is_asked_about_less_at_a_time(home: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking, Request
@@ -46,7 +48,7 @@ class Judged:
     fault: ModelError | None = None
 
 
-def find(memory: Memory, *, progress: Callable[[int], None], gone: Collection[str] = ()) -> Found:
+def find(memory: Memory, *, progress: Callable[[int], None], gone: AbstractSet[str] = frozenset()) -> Found:
     """The facts that changed since the last time, or are near to such ones, each with the newer facts near to it.
 
     No pair that was judged before in the same words, and no fact that is `gone`, by its id. Writes nothing.
@@ -63,12 +65,17 @@ def find(memory: Memory, *, progress: Callable[[int], None], gone: Collection[st
         known=(),
         progress=progress,
     )
-    facts = sorted(near.facts, key=_age(history))
+    numbers = history.entries.numbers(fact.id for fact in near.facts)
+    facts = sorted((fact for fact in near.facts if fact.id in numbers), key=_age(history, numbers))
     place = {fact.id: at for at, fact in enumerate(facts)}
+    settled = _settled_pairs(history, numbers, facts, stage=stage)
     newer: dict[int, list[tuple[float, int]]] = {}
     for one, other, cosine in near.pairs:
-        old, new = sorted(place[near.facts[at].id] for at in (one, other))
-        if _in_doubt(history, facts[old], facts[new], stage=stage, gone=gone):
+        pair = near.facts[one].id, near.facts[other].id
+        if not gone.isdisjoint(pair) or not place.keys() >= set(pair):
+            continue
+        old, new = sorted(place[id] for id in pair)
+        if _may_concern(facts[old], facts[new]) and not settled(facts[old], facts[new]):
             newer.setdefault(old, []).append((-cosine, new))
     doubts = [
         Doubt(facts[old], tuple(facts[new] for _, new in sorted(its)[: update.top_k]))
@@ -122,23 +129,27 @@ def carry_out(history: History, judged: Sequence[Judged], found: Found, *, run: 
     ours: dict[str, int] = {}
     left: set[tuple[str, str]] = set()
     with history.transaction():
+        numbers = history.entries.numbers(fact.id for fact in found.facts)  # what was purged meanwhile is in none
         for verdict in verdicts_of(judged, found):
-            step = step_of(verdict, ours)
+            its = verdict.older.id, verdict.newer.id
+            step = step_of(verdict, ours) if numbers.keys() >= set(its) else None
             if step is None:
                 continue
             if faults_of(history, step):
-                left.add((verdict.older.id, verdict.newer.id))
+                left.add(its)
                 continue
             do(history, step, run=run)
             done.append(step)
-            for id in (verdict.older.id, verdict.newer.id):
+            for id in its:
                 ours[id] = entry_of(history, id)[1].version
         history.facts.judge(
-            (entry_of(history, doubt.older.id)[0], entry_of(history, fact.id)[0], _said(found.stage, doubt.older, fact))
+            (numbers[doubt.older.id], numbers[fact.id], _said(found.stage, doubt.older, fact))
             for one in judged
             for doubt in one.doubts
             for fact in doubt.newer
-            if one.fault is None and (doubt.older.id, fact.id) not in left and _are_there(history, doubt.older, fact)
+            if one.fault is None
+            and (doubt.older.id, fact.id) not in left
+            and numbers.keys() >= {doubt.older.id, fact.id}
         )
     return done
 
@@ -166,12 +177,11 @@ def _stage(memory: Memory, *, space: int | None) -> str:
     return f"correct as {zlib.crc32(repr(made_as).encode()):08x}"
 
 
-def _age(history: History) -> Callable[[Entry], tuple[datetime, int, str]]:
+def _age(history: History, numbers: Mapping[str, int]) -> Callable[[Entry], tuple[datetime, int, str]]:
     """A key that sorts facts by when they were said: by their time, then by their last message in the journal."""
 
     def key(fact: Entry) -> tuple[datetime, int, str]:
-        sources = history.entries.source_ids(entry_of(history, fact.id)[0])
-        return fact.said_at or _LATER, max(sources, default=0), fact.id
+        return fact.said_at or _LATER, max(history.entries.source_ids(numbers[fact.id]), default=0), fact.id
 
     return key
 
@@ -180,30 +190,32 @@ def _fact(entry: Entry, ours: dict[str, int]) -> Fact:
     return Fact(entry.id, ours.get(entry.id, entry.version), entry.text)
 
 
-def _in_doubt(history: History, older: Entry, newer: Entry, *, stage: str, gone: Collection[str]) -> bool:
-    """Whether two facts may have to do with each other, and nobody has said so or not so yet.
+def _may_concern(older: Entry, newer: Entry) -> bool:
+    """Whether two facts may have to do with each other: they are said in different messages.
 
     Of a fact nobody knows the time of, and of one that has a time, nobody can say which is newer.
     """
-    if {older.id, newer.id} & set(gone) or set(older.sources) & set(newer.sources):
-        return False
-    if (older.said_at is None) != (newer.said_at is None):
-        return False
-    (old, _), (new, _) = entry_of(history, older.id), entry_of(history, newer.id)
-    if history.facts.judged(old, new) == _said(stage, older, newer):
-        return False
-    return (old, LinkKind.CONFLICTS) not in history.entries.links_from(new)
+    return set(older.sources).isdisjoint(newer.sources) and (older.said_at is None) == (newer.said_at is None)
+
+
+def _settled_pairs(
+    history: History, numbers: Mapping[str, int], facts: Sequence[Entry], *, stage: str
+) -> Callable[[Entry, Entry], bool]:
+    """What tells whether a pair was judged in these words before, or is noted to contradict itself."""
+    judged = history.facts.judged(numbers[fact.id] for fact in facts)
+    links = cache(lambda id: frozenset(history.entries.links_from(id)))
+
+    def settled(older: Entry, newer: Entry) -> bool:
+        old, new = numbers[older.id], numbers[newer.id]
+        return judged.get((old, new)) == _said(stage, older, newer) or (old, LinkKind.CONFLICTS) in links(new)
+
+    return settled
 
 
 def _said(stage: str, older: Entry, newer: Entry) -> bytes:
     """What was judged of two facts, and by what."""
     said = "\0".join((stage, older.text, newer.text)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(said, digest_size=12).digest()
-
-
-def _are_there(history: History, *facts: Entry) -> bool:
-    """Whether `facts` are not purged meanwhile."""
-    return all(any(name == fact.id for _, name in history.entries.find(fact.id)) for fact in facts)
 
 
 def _room(memory: Memory) -> int:
@@ -249,8 +261,8 @@ def _neighbours_first(doubts: Sequence[Doubt]) -> Iterator[Doubt]:
 
 
 def _request(history: History, doubts: Sequence[Doubt], facts: Sequence[Entry]) -> Request[list[Verdict]]:
-    shown = dict.fromkeys(fact.id for doubt in doubts for fact in (doubt.older, *doubt.newer))
-    messages = {message for id in shown for message in history.entries.source_ids(entry_of(history, id)[0])}
+    numbers = history.entries.numbers({fact.id for doubt in doubts for fact in (doubt.older, *doubt.newer)})
+    messages = {message for number in numbers.values() for message in history.entries.source_ids(number)}
     return Request(
         purpose="update",
         version=version(),

@@ -96,6 +96,13 @@ class Entries:
         )
         return [(id, name) for id, name in rows]
 
+    def numbers(self, names: Iterable[str]) -> dict[str, int]:
+        """History's integers for entries by their full ids; of those that are there."""
+        rows = self._connection.execute(
+            "SELECT name, id FROM entries WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+        )
+        return dict(rows.fetchall())
+
     def find_by_message(self, id: str, *, limit: int = 5) -> list[tuple[int, str]]:
         """The turns of the messages that came in with this id, in any conversation."""
         rows = self._connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -48,19 +49,17 @@ class Facts:
         rows = self._connection.execute("SELECT item FROM jobs WHERE stage = 'embed' AND space = 0")
         return {item for (item,) in rows}
 
-    def judged(self, older: int, newer: int) -> bytes | None:
-        """What two facts said when a language model judged them, as `judge` noted it; None where none has."""
-        query = "SELECT said FROM judged WHERE older = ? AND newer = ?"
-        row = self._connection.execute(query, (older, newer)).fetchone()
-        return None if row is None else bytes(row[0])
+    def judged(self, older: Iterable[int]) -> dict[tuple[int, int], bytes]:
+        """The pairs with any of `older` that a language model judged, and what they said then, as `judge` noted it."""
+        rows = self._connection.execute(
+            "SELECT older, newer, said FROM judged WHERE older IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(older)),),
+        )
+        return {(one, other): bytes(said) for one, other, said in rows}
 
     def judge(self, pairs: Iterable[tuple[int, int, bytes]]) -> None:
-        """Note pairs (older, newer, what they say) that were judged; not those of which a fact was purged meanwhile."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO judged (older, newer, said) SELECT a.id, b.id, ?3 FROM entries a, entries b"
-            " WHERE a.id = ?1 AND b.id = ?2",
-            pairs,
-        )
+        """Note pairs (older, newer, what they say) that were judged."""
+        self._connection.executemany("INSERT OR REPLACE INTO judged (older, newer, said) VALUES (?, ?, ?)", pairs)
 
     def brought_back(self) -> dict[int, int]:
         """The facts of mergers that were undone, each with the last entry that was there when it was."""
