@@ -27,6 +27,7 @@ from model_faults import BROKEN, Fault, NamedFault, Said, spoiled
 from model_wires import OllamaWire, OpenAiWire, Wire
 
 TALK_LINE: Final = re.compile(r"^(\d+) ([^:]+): (.*)$")
+_LONGEST_WAIT: Final = 120  # seconds
 SHORT_ANSWER: Final = "The memory does not say."
 
 
@@ -70,6 +71,8 @@ class ModelServer:
         self.requests: list[str] = []  # all requests: "POST /api/show"
         self.faults: deque[NamedFault | Fault] = deque()  # one for each chat request to come; then `always`
         self.delay = 0.0  # seconds that every chat request takes, at least
+        self.answers = Event()  # while it is cleared, chat requests wait for their answers
+        self.answers.set()
         self.between: Callable[[], None] = lambda: None  # called between the pieces of a streamed reply
         self.headers: dict[str, str] = {}  # sent with every reply to a chat request, as rate limits are
         self.retry_after: str | None = "0"  # the header of a 429
@@ -250,6 +253,7 @@ class _Connection(BaseHTTPRequestHandler):
         owner = self.server.owner
         if owner.delay and owner.closing.wait(owner.delay):
             return
+        owner.answers.wait(_LONGEST_WAIT)
         if fault is not None and fault.name == "hang":
             self._hang(fault)
             return

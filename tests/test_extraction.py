@@ -279,9 +279,8 @@ def test_what_is_in_an_open_topic_waits_until_somebody_ends_it(home: Path) -> No
     "how", [HowToIngest(), HowToIngest(keep_open=True), HowToIngest(live=True)], ids=["plain", "open", "live"]
 )
 def test_a_run_that_dies_at_any_step_is_made_good_by_the_next(
-    monkeypatch: pytest.MonkeyPatch, dies: Callable[[int, Callable[[], object]], int], how: HowToIngest
+    dies: Callable[[int, Callable[[], object]], int], how: HowToIngest
 ) -> None:
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     lines = rows(12)
     undisturbed = whole(lines, how)
 
@@ -300,8 +299,7 @@ def test_a_run_that_dies_at_any_step_is_made_good_by_the_next(
                 assert kept_by(memory) == undisturbed, f"died at step {step} of {steps}"
 
 
-def test_what_was_paid_before_a_death_is_not_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)
+def test_what_was_paid_before_a_death_is_not_paid_again() -> None:
     lines = rows(36)
     with empty_home() as home, reading(home) as memory:
         take_into(memory, lines)
@@ -662,25 +660,43 @@ def test_a_fact_of_two_messages_needs_both(home: Path) -> None:
 # Others at the same memory -------------------------------------------------------------------------------------------
 
 
+def at_work(*items: int) -> Iterator[list[work.Owner]]:
+    """Another process that holds so many items, each time somebody looks; then it has done them."""
+    return iter([[work.Owner(4711, "box", 0.0, held)] for held in items] + [[]] * 99)
+
+
 def test_who_waits_for_another_sleeps_longer_and_longer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_work = iter([True] * 6)
+    others = at_work(6, 5, 4, 3, 2, 1)
     slept: list[float] = []
-    monkeypatch.setattr(work.Work, "elsewhere", lambda self: next(at_work, False))
+    monkeypatch.setattr(work.Work, "holders", lambda self: next(others))
     monkeypatch.setattr("time.sleep", slept.append)
     with reading(home) as memory:
         extract(memory)
     assert slept == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
-def test_what_a_process_held_that_died_meanwhile_is_read_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive = [True]
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: alive[0])
+def test_who_gets_nothing_done_is_not_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = at_work(*[6] * 90)
+    slept: list[float] = []
+    monkeypatch.setattr(work.Work, "holders", lambda self: next(others))
+    monkeypatch.setattr("time.sleep", slept.append)
+    with reading(home) as memory:
+        extract(memory)
+    assert 10 <= sum(slept) < 13
 
-    def script(prompt: Prompt) -> str:
-        alive[0] = False
-        return asked_together(prompt)
 
-    with reading(home, script) as memory, opened(home) as other:
+def test_what_a_process_held_that_died_meanwhile_is_read_too(home: Path) -> None:
+    with opened(home) as other:
+
+        def script(prompt: Prompt) -> str:
+            other.history.work.close()  # as the system does with the lock of who dies
+            return asked_together(prompt)
+
+        _read_what_another_held(home, script, other)
+
+
+def _read_what_another_held(home: Path, script: Script, other: Memory) -> None:
+    with reading(home, script) as memory:
         with memory.run("extract"):
             list(work_off(memory, run=1))
         with suppress(Unavailable), reading(home, lambda prompt: Unavailable("down")) as third:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
+import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memories import Kept, kept
 from model_server import ModelServer
-from process import lightmem, start
+from process import COMMAND, environment, lightmem, start
 
 COUNT = 60
 
@@ -126,6 +131,140 @@ def test_the_next_run_finishes_what_a_killed_one_left(home: Path, alone: Kept, s
     assert set(sent(server)) == {str(number) for number in range(COUNT)}
     assert max(sent(server).values()) <= 2
     assert kept(home) == alone
+
+
+# An owner in every state -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(home: Path, server: ModelServer) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has read some of the memory, and waits for the answers to two more calls."""
+    process = extracting(home, server)
+    reached(server, 4, process)
+    server.answers.clear()
+    yield from waiting_for_answers(process, server, home)
+
+
+def waiting_for_answers(
+    process: subprocess.Popen[bytes], server: ModelServer, home: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Once it is doing nothing else: what was answered is written down."""
+    seen, before = counts(home, server), {}
+    while (under_way(server) < 2 or seen != before) and process.poll() is None:
+        time.sleep(0.3)
+        seen, before = counts(home, server), seen
+    assert process.poll() is None
+    yield process
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait()
+
+
+def counts(home: Path, server: ModelServer) -> dict[str, Any]:
+    [counted] = json_of("stats", home=home, server=server)
+    return {key: counted[key] for key in ("entries", "pending", "held")}
+
+
+def under_way(server: ModelServer) -> int:
+    return sum(call.ended is None for call in list(server.calls))
+
+
+def json_of(*arguments: str, home: Path, server: ModelServer) -> list[dict[str, Any]]:
+    done = lightmem(*arguments, "--json", "--home", home, env=settings(server))
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def is_read_by_the_next(home: Path, server: ModelServer, alone: Kept, *, lost: Counter[str]) -> None:
+    """Two processes at once find what a dead owner held, and neither sends what another one has sent."""
+    server.answers.set()
+    both = [extracting(home, server) for _ in range(2)]
+    for process in both:
+        ended(process)
+    assert sent(server) == {str(number): 1 + lost[str(number)] for number in range(COUNT)}
+    assert kept(home) == alone
+
+
+def lost_with(owner: subprocess.Popen[bytes], server: ModelServer) -> Counter[str]:
+    """Kill `owner`; what it had sent, and had no answer to."""
+    on_its_way = [call for call in list(server.calls) if call.ended is None]
+    owner.kill()
+    owner.communicate()
+    return Counter(number for call in on_its_way for number in re.findall(r"I saw heron (\d+) ", call.prompt))
+
+
+def test_what_a_killed_owner_held_is_read_once(
+    home: Path, server: ModelServer, alone: Kept, owner: subprocess.Popen[bytes]
+) -> None:
+    is_read_by_the_next(home, server, alone, lost=lost_with(owner, server))
+
+
+def test_what_a_stopped_owner_holds_waits_for_it(
+    home: Path, server: ModelServer, alone: Kept, owner: subprocess.Popen[bytes]
+) -> None:
+    owner.send_signal(signal.SIGSTOP)
+    server.answers.set()
+    named = f"process {owner.pid} on {socket.gethostname()}, at work since "
+    said = lightmem("extract", "--home", home, env=settings(server))
+    assert said.returncode == 0
+    counted = counts(home, server)
+    waiting = counted["pending"]["extract"]
+    assert [(held["pid"], held["items"]) for held in counted["held"]] == [(owner.pid, waiting)]
+    assert f"{waiting} items wait for {named}" in said.stderr.decode()
+    assert f"of these by {named}" in lightmem("stats", "--home", home).stdout.decode()
+    [processes] = [row for row in json_of("doctor", home=home, server=server) if row["check"] == "processes"]
+    assert named in processes["seen"] and processes["seen"].endswith(f"holds {waiting} items")
+    owner.send_signal(signal.SIGCONT)
+    ended(owner)
+    assert sent(server) == {str(number): 1 for number in range(COUNT)}
+    assert kept(home) == alone
+
+
+def test_what_a_stopped_owner_held_is_free_when_it_dies(
+    home: Path, server: ModelServer, alone: Kept, owner: subprocess.Popen[bytes]
+) -> None:
+    owner.send_signal(signal.SIGSTOP)
+    is_read_by_the_next(home, server, alone, lost=lost_with(owner, server))
+
+
+@pytest.mark.parametrize("shift", [-3600, 3600])
+def test_no_clock_decides_who_is_there(
+    home: Path, server: ModelServer, alone: Kept, owner: subprocess.Popen[bytes], shift: int
+) -> None:
+    with closing(sqlite3.connect(home / "profiles" / "default" / "history.db")) as history:
+        history.execute("UPDATE leases SET started = started + ?", (shift,))
+        history.commit()
+    assert [held["pid"] for held in counts(home, server)["held"]] == [owner.pid]
+    is_read_by_the_next(home, server, alone, lost=lost_with(owner, server))
+
+
+@pytest.fixture
+def isolated(home: Path, server: ModelServer) -> Iterator[subprocess.Popen[bytes]]:
+    """The same in a container's namespaces: another host name, and process numbers that mean nothing outside."""
+    apart = ["unshare", "--pid", "--uts", "--fork", "--kill-child"]
+    try:
+        allowed = subprocess.run([*apart, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("unshare cannot make PID and UTS namespaces here")
+    script = 'hostname gone && exec "$@"'
+    command = [*apart, "sh", "-c", script, "sh", *COMMAND, "extract", "--home", str(home)]
+    process = subprocess.Popen(command, env=environment(settings(server)), stderr=subprocess.PIPE)
+    reached(server, 4, process)
+    server.answers.clear()
+    yield from waiting_for_answers(process, server, home)
+
+
+def test_an_owner_in_a_container_holds_its_work_until_it_is_gone(
+    home: Path, server: ModelServer, alone: Kept, isolated: subprocess.Popen[bytes]
+) -> None:
+    assert [(held["host"], held["pid"] < 10) for held in counts(home, server)["held"]] == [("gone", True)]
+    lost = lost_with(isolated, server)
+    while counts(home, server)["held"]:  # unshare's child dies a moment after it
+        time.sleep(0.05)
+    is_read_by_the_next(home, server, alone, lost=lost)
+    assert lightmem("backup", home / "b.zip", "-q", "--home", home).returncode == 0
+    assert lightmem("restore", home / "b.zip", "default", "--yes", "--home", home).returncode == 0
 
 
 def test_a_server_that_comes_back_is_all_it_takes(tmp_path: Path, chat: Path, alone: Kept, server: ModelServer) -> None:

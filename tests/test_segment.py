@@ -30,7 +30,6 @@ from lightmem_cli.protocols import Gap, Segmenter, Spoken
 from lightmem_cli.records import Message, Role, Segment
 from lightmem_cli.segment import OpenTopic, cut_session, unit_means
 from lightmem_cli.segment.similarity import SimilaritySegmenter
-from lightmem_cli.store.history import work
 from lightmem_cli.transcript import read_transcript
 
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -271,8 +270,7 @@ def test_one_turn_of_a_real_talk_at_a_time(
             assert len(found) > len({one.session for one in found}) + 3, "nothing within a session was cut"
 
 
-def test_a_run_that_dies_at_any_step_leaves_the_topics_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
+def test_a_run_that_dies_at_any_step_leaves_the_topics_to_the_next() -> None:
     rows = [line(id=f"m{n}", session=f"s{n % 9 // 6}", content=SAID[n // 3 % 7]) for n in range(24)]
     with cutting_with(Neighbours()):
         with empty_home() as home:

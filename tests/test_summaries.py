@@ -31,7 +31,7 @@ from lightmem_cli.engine.summaries import Summarized, summarize
 from lightmem_cli.engine.summaries.drafts import Drafts
 from lightmem_cli.engine.undo import plan, undo
 from lightmem_cli.records import Entry, Filter, Kind, LinkKind, State
-from lightmem_cli.store.history import History, work
+from lightmem_cli.store.history import History
 from lightmem_cli.store.history.connection import transaction
 from lightmem_cli.store.history.windows import Windows
 from lightmem_cli.summarize import Per
@@ -527,7 +527,6 @@ class Killed(BaseException):
 
 
 def test_a_run_that_dies_at_any_commit_is_made_good_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     with empty_home() as folder:
         base = folder / "base"
         take(base, chat(2, 3))

@@ -36,7 +36,6 @@ from lightmem_cli.errors import ModelError, ProfileBusy, Unavailable
 from lightmem_cli.llm.scripted import ScriptedModel
 from lightmem_cli.protocols import Prompt
 from lightmem_cli.records import Filter, Kind, State, TimeRange
-from lightmem_cli.store.history import work
 
 ASKS = {"use": "llm"}
 ARM = "I broke my arm at the skating rink yesterday."
@@ -617,9 +616,8 @@ def test_a_budget_ends_it_before_it_is_passed_and_the_next_run_goes_on() -> None
 
 @pytest.mark.parametrize("dies", [dies_before, dies_after])
 def test_a_run_that_dies_anywhere_is_made_good_by_the_next(
-    dies: Callable[[int, Callable[[], object]], int], monkeypatch: pytest.MonkeyPatch
+    dies: Callable[[int, Callable[[], object]], int],
 ) -> None:
-    monkeypatch.setattr(work, "_alive", lambda pid, started, host: False)  # the killed process was this one
     rows = [*chat(2, 3), said(38, day=3, content=ARM), *chat(5)]
 
     def done(home: Path) -> int:

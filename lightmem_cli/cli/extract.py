@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lightmem_cli.cli import render
-from lightmem_cli.cli.ingest import raise_misread, tell_long, tell_quarantined, told_cost, told_facts
+from lightmem_cli.cli.ingest import raise_misread, tell_held, tell_long, tell_quarantined, told_cost, told_facts
 from lightmem_cli.cli.options import BudgetOption, HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.talk import interruptible, notice, progress
 from lightmem_cli.cli.transcripts import Transcripts
@@ -101,13 +101,15 @@ def _work_off(chosen: Profile, *, budget: Budget | None, as_json: bool) -> None:
         with memory.run("extract") as run:
             for done in working_off(memory, run=run, ask="all", tell=tell_long):
                 total += done
-        quarantined = memory.history.work.quarantined()
+        quarantined, holders = memory.history.work.quarantined(), memory.history.work.holders()
     if as_json:
         born = {"messages": total.extracted, "facts": total.born, "unsupported": total.unsupported}
         rest = {"embedded": total.embedded, "topics": len(total.topics), "quarantined": len(quarantined)}
         render.as_json({**born, **rest, **asdict(total.usage)})
     else:
-        notice("nothing was waiting" if total == Done() else _summary(total))
+        nothing = "nothing else was waiting" if holders else "nothing was waiting"
+        notice(nothing if total == Done() else _summary(total))
+    tell_held(holders)
     tell_quarantined([one for one in quarantined if not (total.aside and one.stage == "extract")])
     if total.aside:
         raise_misread(quarantined)

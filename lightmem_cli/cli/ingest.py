@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lightmem_cli.engine.asking import Estimate
     from lightmem_cli.engine.ingest import HowToIngest, Ingested
     from lightmem_cli.profiles import Profile
-    from lightmem_cli.store.history.work import Quarantined
+    from lightmem_cli.store.history.work import Owner, Quarantined
     from lightmem_cli.transcript import BadLine
 
 EXAMPLES = examples(
@@ -80,11 +80,13 @@ def ingest(
         keep_open=keep_open,
         live=transcripts.size is None,
     )
-    total, quarantined = _take(chosen, how, transcripts, rejects=rejects, format=format, budget_tokens=budget_tokens)
-    _tell(total, quarantined, as_json=as_json)
+    total, quarantined, holders = _take(
+        chosen, how, transcripts, rejects=rejects, format=format, budget_tokens=budget_tokens
+    )
+    _tell(total, quarantined, holders, as_json=as_json)
 
 
-def _tell(total: Ingested, quarantined: Sequence[Quarantined], *, as_json: bool) -> None:
+def _tell(total: Ingested, quarantined: Sequence[Quarantined], holders: Sequence[Owner], *, as_json: bool) -> None:
     """Say what was taken in.
 
     Raises:
@@ -96,6 +98,7 @@ def _tell(total: Ingested, quarantined: Sequence[Quarantined], *, as_json: bool)
         notice(_summary(total))
     else:
         notice("nothing to ingest: the input is empty")
+    tell_held(holders)
     tell_quarantined([one for one in quarantined if not (total.aside and one.stage == "extract")])
     if total.aside:
         raise_misread(quarantined)
@@ -109,7 +112,7 @@ def _take(
     rejects: Path | None,
     format: Literal["auto", "jsonl", "json"],
     budget_tokens: int | None,
-) -> tuple[Ingested, list[Quarantined]]:
+) -> tuple[Ingested, list[Quarantined], list[Owner]]:
     """Ingest `transcripts` with a bar; what was kept is said also where it ends early."""
     from lightmem_cli.engine import Budget, Memory
     from lightmem_cli.engine.ingest import Ingested, ingest
@@ -131,7 +134,7 @@ def _take(
         try:
             read = transcripts.read(chosen.settings, format=format)
             total = ingest(memory, read, how, reject=reject, progress=report, tell=tell_long)
-            return total, memory.history.work.quarantined()
+            return total, memory.history.work.quarantined(), memory.history.work.holders()
         except LightmemError as error:
             error.hint = f"kept: {_summary(so_far)}; {error.hint or 'run the same command again'}"
             raise
@@ -145,6 +148,12 @@ def tell_quarantined(jobs: Sequence[Quarantined]) -> None:
     if jobs:
         first = jobs[0].reason
         notice(f"{render.counted(len(jobs), 'item')} set aside until the next run, the first because of {first}")
+
+
+def tell_held(owners: Sequence[Owner]) -> None:
+    """Say what waits for other processes, if anything does."""
+    for owner in owners:
+        notice(owner.waiting)
 
 
 def raise_misread(jobs: Sequence[Quarantined]) -> None:

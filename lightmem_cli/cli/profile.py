@@ -92,5 +92,5 @@ def _refuse_while_written(folder: Path) -> None:
         owners = history.work.owners()
         history.close()
         if owners:
-            message = f"process {owners[0]} is writing to this memory"
+            message = f"{owners[0].named}, is writing to this memory"
             raise ProfileBusy(message, hint="let it finish, or end it, and try again")

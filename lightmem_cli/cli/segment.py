@@ -9,7 +9,7 @@ import typer
 
 from lightmem_cli.cli import curve, render
 from lightmem_cli.cli.extract import working_off
-from lightmem_cli.cli.ingest import tell_quarantined
+from lightmem_cli.cli.ingest import tell_held, tell_quarantined
 from lightmem_cli.cli.options import HomeOption, JsonOption, ProfileOption, examples, open_chosen
 from lightmem_cli.cli.picture import Picture
 from lightmem_cli.cli.talk import interruptible, notice, progress
@@ -176,11 +176,12 @@ def _end_topics(chosen: Profile, *, keep_open: bool, as_json: bool) -> None:
                 for count in shorten_rest(memory):
                     shortened += count
                     show(shortened)
-        quarantined = memory.history.work.quarantined()
+        quarantined, holders = memory.history.work.quarantined(), memory.history.work.holders()
     if not as_json:
         notice(f"{render.counted(ended, 'topic')} ended" if ended else "no topic has ended")
         if shortened:
             notice(f"{render.counted(shortened, 'message')} of earlier topics shortened")
+    tell_held(holders)
     tell_quarantined(quarantined)
 
 

@@ -50,6 +50,7 @@ def stats(profile: ProfileOption = None, home: HomeOption = None, as_json: JsonO
 
 def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int, topics_open: bool) -> Iterator[str]:
     from lightmem_cli.engine.doctor import mends_of
+    from lightmem_cli.store.history.work import Owner
 
     yield _total("messages", counted["messages"], f"in {in_places}")
     if counted["forgotten"]:
@@ -69,6 +70,8 @@ def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int, t
         yield _total("pinned", counted["pinned"], "(lightmem pin)")
     for stage, waiting in counted["pending"].items():
         yield _total(f"to {stage}", waiting, f"({mends_of([stage], topics_open=topics_open)})")
+    for owner in (Owner(**held) for held in counted["held"]):
+        yield _total("held", owner.items, f"of these by {owner.named}")
     if counted["quarantined"]:
         yield _total("quarantined", counted["quarantined"], "(lightmem doctor)")
     for purpose, its in counted["llm"].items():

@@ -8,7 +8,7 @@ import typer
 
 from lightmem_cli.cli import render
 from lightmem_cli.cli.filters import ConversationOption
-from lightmem_cli.cli.ingest import tell_quarantined
+from lightmem_cli.cli.ingest import tell_held, tell_quarantined
 from lightmem_cli.cli.options import (
     BudgetOption,
     HomeOption,
@@ -83,9 +83,10 @@ def summarize(
             if not quiet:
                 _show(written, chosen.settings.transcript.zone, as_json=as_json)
         unknown = unknown_conversation(memory, conversation)
-        quarantined = memory.history.work.quarantined()
+        quarantined, holders = memory.history.work.quarantined(), memory.history.work.holders()
     for said in () if quiet else filter(None, (_outcome(done), unknown)):
         notice(said)
+    tell_held(holders)
     tell_quarantined(quarantined)
     _tell_unmade(done)
 

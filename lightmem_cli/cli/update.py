@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, assert_never
 import typer
 
 from lightmem_cli.cli import render
-from lightmem_cli.cli.ingest import tell_quarantined
+from lightmem_cli.cli.ingest import tell_held, tell_quarantined
 from lightmem_cli.cli.options import (
     BudgetOption,
     HomeOption,
@@ -77,10 +77,11 @@ def update(
             return
         with interruptible("the same command goes on from there"):
             done = _consolidate(memory, steps)
-        quarantined = memory.history.work.quarantined()
+        quarantined, holders = memory.history.work.quarantined(), memory.history.work.holders()
     if not quiet:
         _show(done, as_json=as_json)
         _tell_left(done.stopped)
+    tell_held(holders)
     tell_quarantined(quarantined)
     _raise_first(done.faults)
 

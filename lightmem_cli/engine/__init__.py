@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
+from typing import Final
 
 from lightmem_cli.engine.indexes import Indexes
 from lightmem_cli.engine.sensory import Sensory
@@ -18,6 +19,11 @@ from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.protocols import Embedder, Extractor, LanguageModel, Progress, Segmenter
 from lightmem_cli.records import Space
 from lightmem_cli.store.history import History
+
+NO_LOCKS: Final = (
+    "this file system has no working locks: run one command at a time on this memory, or two may ask a language model"
+    " for the same"
+)
 
 
 @dataclass(slots=True)
@@ -50,6 +56,7 @@ class Memory:
         # Where each session's open topic began when it was last looked at, and how many turns it had.
         self.looked_at: dict[tuple[str, str], tuple[int, int]] = {}
         self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
+        self._told_of_locks = False
         self.budget: Budget | None = None  # of tokens for the language model; None: as many as it takes
 
     @cached_property
@@ -119,6 +126,9 @@ class Memory:
         with self.history.transaction():
             run = self.history.runs.begin(command)
             self.history.work.reopen(often=command == "ingest")  # a hook does so after every turn
+        if not (self._told_of_locks or self.history.work.locks_work):
+            self._told_of_locks = True
+            self.notice(NO_LOCKS)
         outcome = "interrupted"
         try:
             if command != "purge":

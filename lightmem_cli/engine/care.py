@@ -22,6 +22,7 @@ def stats(memory: Memory) -> dict[str, object]:
         "compressed": {"messages": shortened, "kept": round(kept, 4) if shortened else None},
         "entries": history.counts.entries(),
         "pending": history.work.pending(),
+        "held": [owner._asdict() for owner in history.work.holders()],
         "quarantined": len(history.work.quarantined()),
         "conflicts": history.counts.conflicts(),
         "pinned": history.counts.pinned(),

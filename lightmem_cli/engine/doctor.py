@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from lightmem_cli.engine import Memory
+from lightmem_cli.engine import NO_LOCKS, Memory
 from lightmem_cli.engine.extraction import waits_for_topics
 from lightmem_cli.errors import ExitCode, MissingPart
 
@@ -35,7 +35,7 @@ def doctor(memory: Memory) -> list[Finding]:
     findings = [
         Finding("history", not problems, seen),
         *check_work(memory),
-        check_processes(memory),
+        *check_processes(memory),
         check_embedder(memory),
         *check_sensory(memory),
     ]
@@ -70,14 +70,17 @@ def mends_of(stages: Iterable[str], *, topics_open: bool = False) -> str | None:
     return "lightmem segment" if waiting <= _OF_TOPICS else "lightmem extract"  # which goes on to topics
 
 
-def check_processes(memory: Memory) -> Finding:
-    """Who is at work, and who died at it. That is no damage: what they held is free at once."""
+def check_processes(memory: Memory) -> list[Finding]:
+    """Who is at work and what each holds, and who died at it. That is no damage: what they held is free at once."""
     work = memory.history.work
-    at_work, dead = len(work.owners()), work.dead()
-    seen = f"{at_work:,} at work" if at_work else "nobody is at work"
+    at_work, dead = work.owners(), work.dead()
+    seen = "; ".join(f"{one.named}, holds {one.items:,} items" for one in at_work) or "nobody is at work"
     if dead:
         seen += f"; {dead:,} died at work, and what {'it' if dead == 1 else 'they'} held is free"
-    return Finding("processes", True, seen)
+    findings = [Finding("processes", True, seen)]
+    if not work.locks_work:
+        findings.append(Finding("locks", False, NO_LOCKS, "move LIGHTMEM_HOME to a local disk"))
+    return findings
 
 
 def check_embedder(memory: Memory) -> Finding:

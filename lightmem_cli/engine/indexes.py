@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from lightmem_cli.protocols import Document, Progress, VectorIndex, WordIndex
 from lightmem_cli.records import Entry, Space
 from lightmem_cli.store.files import IndexBroken, new_file, private_folder, read_object, storing
 from lightmem_cli.store.history import History
+from lightmem_cli.store.locks import exclusive
 from lightmem_cli.store.vectors import open_vectors
 from lightmem_cli.store.words import open_words
 
@@ -203,24 +204,10 @@ class Indexes:
         select = self._history.selector.vectors
         return open_vectors(self._store.vectors, self._folder_of(space), space=space, select=select, anew=anew)
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # 90 ms, and a reader of a current memory needs none of it
-
-        lock = FileLock(self._profile.folder / "indexes.lock", timeout=0 if self._reader else _WAIT_SECONDS, mode=0o600)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ProfileBusy("another process is writing this memory's indexes", hint="try again") from error
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise StoreError(
-                f"cannot write in {self._profile.folder}: {why}", hint="see `df -h` and `ls -ld`"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def _lock(self) -> AbstractContextManager[None]:
+        wait = 0 if self._reader else _WAIT_SECONDS
+        busy = "another process is writing this memory's indexes"
+        return exclusive(self._profile.folder / "indexes.lock", wait=wait, busy=busy)
 
 
 def _write_origin(folder: Path, origin: _Origin) -> None:

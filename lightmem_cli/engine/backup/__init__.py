@@ -133,7 +133,7 @@ def held_by(folder: Path) -> int | None:
     try:
         with closing(History(folder / HISTORY)) as history:
             if owners := history.work.owners():
-                message = f"process {owners[0]} is writing to this memory"
+                message = f"{owners[0].named}, is writing to this memory"
                 raise ProfileBusy(message, hint="let it finish, or end it, and try again")
             return history.counts.messages()
     except StoreError:

@@ -55,7 +55,7 @@ def deep(memory: Memory, *, progress: Callable[[int], None]) -> list[Finding]:
 
 def _check_history(mending: Mending, *, step: Callable[[int], None]) -> list[Finding]:
     """Whether history agrees with itself, and what waits in it."""
-    findings = [*check_work(mending.memory), check_processes(mending.memory), _check_purge(mending)]
+    findings = [*check_work(mending.memory), *check_processes(mending.memory), _check_purge(mending)]
     for group in (MESSAGES, TURNS, ENTRIES, TOPICS, CALLS, WORK):
         findings += examine(mending, group)
     findings += _check_shortened(mending)

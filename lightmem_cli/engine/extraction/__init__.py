@@ -22,10 +22,12 @@ from lightmem_cli.extract.buffer import Sized, halves
 from lightmem_cli.extract.llm import cost_of, most_of, prompt_of, read_reply, schema_of, version_of
 from lightmem_cli.records import Entry
 from lightmem_cli.store.history.buffer import Place, Unread
+from lightmem_cli.store.history.work import Owner
 
 __all__ = ["Flush", "estimate", "in_open_topics", "is_read_by_model", "read_waiting", "ready", "waits_for_topics"]
 
 _LOOK_SECONDS = 0.1, 1.0  # between two looks at what another process does: at first, and at most
+_PATIENCE_SECONDS = 10.0  # that another process is waited for which gets nothing done: it may be stopped
 
 
 def is_read_by_model(memory: Memory) -> bool:
@@ -87,24 +89,29 @@ def read_waiting(
 
 
 def wait_for_others(memory: Memory) -> Iterator[bool]:
-    """Wait while other processes of this machine are at work; a step each time there may be something to do here.
+    """Wait while other processes get work done; a step each time there may be something to do here.
 
     What they held when they died is free, and what they did not finish may be ours.
     """
     work = memory.history.work
     pause, longest = _LOOK_SECONDS
-    seen = False
-    while (at_work := work.elsewhere()) or work.dead() or seen:
+    idle = 0.0
+    seen: list[Owner] = []
+    while (at_work := work.holders()) or work.dead() or seen:
         if at_work:
+            idle = idle if at_work == seen else 0.0
+            if idle >= _PATIENCE_SECONDS:
+                return
             time.sleep(pause)
+            idle += pause
             if pause < longest <= 2 * pause:
-                memory.notice("another process works on this memory, too: waiting for it (Ctrl-C loses nothing)")
+                memory.notice(f"{at_work[0].named}, works on this memory, too: waiting for it (Ctrl-C loses nothing)")
             pause = min(2 * pause, longest)
         if work.dead():
             with memory.history.transaction():
                 work.free()
         seen = at_work
-        yield at_work
+        yield bool(at_work)
 
 
 class _Reading:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,9 +16,10 @@ from lightmem_cli.engine.summaries.asked import Asked
 from lightmem_cli.engine.summaries.drafts import Drafts
 from lightmem_cli.engine.summaries.material import KINDS
 from lightmem_cli.engine.summaries.shelf import Became, Shelf, Summary
-from lightmem_cli.errors import MissingPart, ProfileBusy, Unavailable
+from lightmem_cli.errors import MissingPart, Unavailable
 from lightmem_cli.records import Kind, Usage
 from lightmem_cli.store.history.windows import Place
+from lightmem_cli.store.locks import exclusive
 from lightmem_cli.summarize import Per, Window, window_of
 
 __all__ = ["Summarized", "Summary", "Unmade", "summarize"]
@@ -83,20 +84,10 @@ def summarize(
         return one.work(tell=tell, progress=progress)
 
 
-@contextmanager
-def _alone(memory: Memory) -> Iterator[None]:
+def _alone(memory: Memory) -> AbstractContextManager[None]:
     """Inside, no other process asks for summaries: two that go through the same windows would pay for each twice."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(memory.profile.folder / "summarize.lock", timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ProfileBusy("another process is summarizing this memory", hint="let it finish, or try again") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = "another process is summarizing this memory"
+    return exclusive(memory.profile.folder / "summarize.lock", wait=0, busy=busy)
 
 
 class _Pass(ExitStack):

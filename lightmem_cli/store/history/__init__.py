@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightmem_cli.errors import LightmemError
+from lightmem_cli.errors import LightmemError, ProfileBusy
 from lightmem_cli.store.history.buffer import Buffer
 from lightmem_cli.store.history.calls import Calls
 from lightmem_cli.store.history.checks import Checks
@@ -44,7 +44,7 @@ class History:
         self.entries = Entries(self.connection, self.runs)
         self.revisions = Revisions(self.connection, self.entries, self.runs)
         self.vectors = VectorShelf(self.connection, self.runs)
-        self.work = Work(self.connection)
+        self.work = Work(self.connection, leases=path.parent / "leases")
         self.facts = Facts(self.connection)
         self.windows = Windows(self.connection)
         self.segments = Segments(self.connection)
@@ -62,9 +62,18 @@ class History:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that happens inside is kept, or none of it."""
-        with transaction(self.connection, self.path):
-            yield
+        """All that happens inside is kept, or none of it.
+
+        Raises:
+            ProfileBusy: another process kept it locked for 20 s; who is at work is named.
+        """
+        try:
+            with transaction(self.connection, self.path):
+                yield
+        except ProfileBusy as busy:
+            if isinstance(busy.__cause__, sqlite3.Error) and (owners := self.work.owners()):
+                busy.message += f": {owners[0].named}"
+            raise
 
     @contextmanager
     def impatient(self, *, seconds: float = 0) -> Iterator[None]:
@@ -86,4 +95,5 @@ class History:
         return found + [f"{table} row {row} points to a missing {parent}" for table, row, parent, _ in orphans]
 
     def close(self) -> None:
+        self.work.close()
         self.connection.close()

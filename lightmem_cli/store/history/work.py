@@ -1,4 +1,8 @@
-"""Hands out a conversation's pending work under leases, so that two processes never do one thing twice."""
+"""Hands out a conversation's pending work under leases, so that two processes never do one thing twice.
+
+A lease is a row, and a lock on a file that its owner holds (store/locks.py). The lock alone says whether the owner is
+there; the row says, for people, who it is.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,14 @@ import json
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import groupby
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
+
+from lightmem_cli.store.locks import Leases
 
 Stage: TypeAlias = Literal["extract", "embed", "segment", "close"]
 
@@ -24,12 +33,34 @@ class Quarantined(NamedTuple):
     reason: str
 
 
+class Owner(NamedTuple):
+    """A process at work on this memory, as it named itself; `since` is in epoch seconds, `items` are those it holds."""
+
+    pid: int
+    host: str
+    since: float
+    items: int
+
+    @property
+    def named(self) -> str:
+        """For a person: "process 4711 on box, at work since 2024-05-08 10:32:05"."""
+        since = datetime.fromtimestamp(self.since).astimezone()
+        return f"process {self.pid} on {self.host}, at work since {since:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def waiting(self) -> str:
+        """What waits for it, in words for a person: nobody else takes it as long as its owner is there."""
+        items = "1 item waits" if self.items == 1 else f"{self.items:,} items wait"
+        return f"{items} for {self.named}"
+
+
 class Work:
     """The tables jobs and leases. A job is pending while it has a row; done work leaves none."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, leases: Path) -> None:
+        """`leases` is the folder of the files whose locks owners hold."""
         self._connection = connection
-        self._lease: int | None = None
+        self._leases = Leases(leases)
 
     def add(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> None:
         """Ask for `stage` to be done on `items` (messages to extract from, entries to embed in `space`).
@@ -45,13 +76,13 @@ class Work:
 
     def claim(self, stage: Stage, *, limit: int, space: int = 0) -> list[int]:
         """Take up to `limit` items nobody else holds, oldest first. Call inside a transaction."""
-        self._take_lease()
+        lease = self._take_lease()
         rows = self._connection.execute(
             "SELECT id, item FROM jobs WHERE stage = ? AND space = ? AND lease IS NULL AND reason IS NULL"
             " ORDER BY id LIMIT ?",
             (stage, space, limit),
         ).fetchall()
-        self._connection.executemany("UPDATE jobs SET lease = ? WHERE id = ?", ((self._lease, id) for id, _ in rows))
+        self._connection.executemany("UPDATE jobs SET lease = ? WHERE id = ?", ((lease, id) for id, _ in rows))
         return [item for _, item in rows]
 
     def batch(self, messages: Iterable[int]) -> int:
@@ -79,7 +110,7 @@ class Work:
 
         It is the oldest one, of those in `first` where they are there.
         """
-        self._take_lease()
+        lease = self._take_lease()
         row = self._connection.execute(
             "SELECT batch FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
             " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, batch LIMIT 1",
@@ -88,25 +119,26 @@ class Work:
         if row is None:
             return None
         self._connection.execute(
-            "UPDATE jobs SET lease = ? WHERE batch = ? AND lease IS NULL AND reason IS NULL", (self._lease, row[0])
+            "UPDATE jobs SET lease = ? WHERE batch = ? AND lease IS NULL AND reason IS NULL", (lease, row[0])
         )
         return int(row[0]), self.held_of(row[0])
 
     def held_of(self, batch: int) -> list[int]:
         """The messages of a claimed batch that are still ours. Call it as `held`."""
         rows = self._connection.execute(
-            "SELECT item FROM jobs WHERE batch = ? AND lease = ? ORDER BY item", (batch, self._lease)
+            "SELECT item FROM jobs WHERE batch = ? AND lease = ? ORDER BY item", (batch, self._leases.mine)
         )
         return [item for (item,) in rows]
 
     def give_back(self, batch: int) -> None:
         """Let whoever comes next take a batch that was claimed and not done."""
-        self._connection.execute("UPDATE jobs SET lease = NULL WHERE batch = ? AND lease = ?", (batch, self._lease))
+        ours = (batch, self._leases.mine)
+        self._connection.execute("UPDATE jobs SET lease = NULL WHERE batch = ? AND lease = ?", ours)
 
     def held(self, stage: Stage, items: Iterable[int], *, space: int = 0) -> list[int]:
         """Those of the claimed `items` that are still ours. Call in the transaction that writes what came of them."""
         rows = self._connection.execute(
-            "SELECT item FROM jobs WHERE stage = ? AND space = ? AND lease = ?", (stage, space, self._lease)
+            "SELECT item FROM jobs WHERE stage = ? AND space = ? AND lease = ?", (stage, space, self._leases.mine)
         )
         ours = {item for (item,) in rows}
         return [item for item in items if item in ours]
@@ -129,7 +161,7 @@ class Work:
 
         A run of those that come `often` leaves alone what a language model failed on three times: to try costs money.
         """
-        self._free_dead_leases()
+        self.free()
         self._take_lease()
         self._connection.execute(
             "UPDATE jobs SET reason = NULL WHERE reason IS NOT NULL"
@@ -139,10 +171,11 @@ class Work:
 
     def release(self) -> None:
         """End a run: give back what was claimed and not done."""
-        if self._lease is not None:
-            self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (self._lease,))
-            self._connection.execute("DELETE FROM leases WHERE id = ?", (self._lease,))
-            self._lease = None
+        lease = self._leases.mine
+        if lease is not None:
+            self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
+            self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
+            self._leases.drop(lease)
 
     def pending(self) -> dict[str, int]:
         """How many items wait, by stage: not what is quarantined, nor what a reindex goes through beside."""
@@ -162,57 +195,51 @@ class Work:
         )
         return [Quarantined(*row) for row in rows]
 
-    def owners(self) -> list[int]:
-        """The processes at work on this memory, other than this one."""
-        rows = self._connection.execute("SELECT pid, started, host FROM leases")
-        return [pid for pid, started, host in rows if pid != os.getpid() and _alive(pid, started, host)]
-
-    def elsewhere(self) -> bool:
-        """Whether another living process of this machine works on anything; of other machines nobody can tell."""
+    def owners(self) -> list[Owner]:
+        """The other processes at work on this memory, or other openings of it in this one; who began first, first."""
         rows = self._connection.execute(
-            "SELECT pid, started, host FROM leases l WHERE EXISTS (SELECT 1 FROM jobs WHERE lease = l.id AND space = 0)"
+            "SELECT l.id, l.pid, l.host, l.started, (SELECT count(*) FROM jobs WHERE lease = l.id AND space = 0)"
+            " FROM leases l ORDER BY l.started, l.id"
         ).fetchall()
-        here = [owner for owner in rows if owner[0] != os.getpid() and owner[2] == socket.gethostname()]
-        return any(_alive(*owner) for owner in here)
+        return [Owner(*owner) for lease, *owner in rows if lease != self._leases.mine and self._leases.held(lease)]
+
+    def holders(self) -> list[Owner]:
+        """Those of them that hold work which waits here until they have done it, or are gone."""
+        return [owner for owner in self.owners() if owner.items]
+
+    @property
+    def locks_work(self) -> bool:
+        """Whether the file system has locks. Without, every owner looks gone: two may do, and pay for, one thing."""
+        return self._leases.work
 
     def free(self) -> None:
-        """Let whoever comes next take what dead processes held. Call inside a transaction."""
-        self._free_dead_leases()
+        """Let whoever comes next take what processes held that are gone. Call inside a transaction."""
+        for lease in self._dead_leases():
+            self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
+            self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
+            self._leases.drop(lease)
+        self._leases.sweep([lease for (lease,) in self._connection.execute("SELECT id FROM leases")])
 
     def dead(self) -> int:
         """How many processes died at work; what they held is free, and the next one that claims work takes it."""
         return len(self._dead_leases())
 
+    def close(self) -> None:
+        """Let go of the lease, if it was not released: what it holds is free, as if this process had died."""
+        self._leases.close()
+
     def _dead_leases(self) -> list[int]:
-        rows = self._connection.execute("SELECT id, pid, started, host FROM leases").fetchall()
-        return [lease for lease, *owner in rows if lease != self._lease and not _alive(*owner)]
+        rows = self._connection.execute("SELECT id FROM leases").fetchall()
+        return [lease for (lease,) in rows if not self._leases.held(lease)]
 
-    def _free_dead_leases(self) -> None:
-        for lease in self._dead_leases():
-            self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease = ?", (lease,))
-            self._connection.execute("DELETE FROM leases WHERE id = ?", (lease,))
-
-    def _take_lease(self) -> None:
-        if self._lease is None:
-            self._free_dead_leases()
-            self._lease = self._new_lease()
-
-    def _new_lease(self) -> int:
-        import psutil  # 30 ms, and only a writer needs it
-
-        owner = (os.getpid(), psutil.Process().create_time(), socket.gethostname())
-        row = self._connection.execute("INSERT INTO leases (pid, started, host) VALUES (?, ?, ?)", owner)
-        return int(row.lastrowid or 0)
-
-
-def _alive(pid: int, started: float, host: str) -> bool:
-    """Whether the process that took a lease still runs; of another host we cannot know, so yes."""
-    import psutil
-
-    if host != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    def _take_lease(self) -> int:
+        """This process's lease, by the number of its row. Call inside a transaction."""
+        lease = self._leases.mine
+        if lease is None:
+            self.free()
+            lease = self._leases.take()
+        self._connection.execute(  # where a transaction was rolled back, so was the row
+            "INSERT INTO leases (id, pid, started, host) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (lease, os.getpid(), time.time(), socket.gethostname()),
+        )
+        return lease

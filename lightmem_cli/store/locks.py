@@ -1,0 +1,187 @@
+"""Keeps the processes that work on a conversation's memory apart, by the operating system's locks on files.
+
+The kernel frees the lock of a process that ends, however and wherever it does: killed, in a container that is gone, on
+another host of a shared disk. No process number, host name or clock is asked. The library filelock cannot look at a
+lock without taking it, so that two who look at once would each see the other as its owner; and where a disk has no
+locks it goes over to files that outlive whoever made them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lightmem_cli.errors import ProfileBusy
+from lightmem_cli.store.files import private_folder, storing
+
+_SUFFIX = ".lock"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_LOOK_SECONDS = 0.05
+_OPEN: set[int] = set()  # descriptors of the locked files of this process
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: float, busy: str) -> Iterator[None]:
+    """Hold the lock on `path` inside, after up to `wait` seconds of another's holding it. Without locks, just go on.
+
+    Raises:
+        ProfileBusy: another one holds it still; that is what `busy` says.
+        StoreError: the file cannot be made.
+    """
+    with storing(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600)
+    _OPEN.add(file)
+    until = time.monotonic() + wait
+    try:
+        while _lock(file, shared=False) is False:
+            if time.monotonic() >= until:
+                raise ProfileBusy(busy, hint="let it finish, or try again")
+            time.sleep(_LOOK_SECONDS)
+        yield
+    finally:
+        _close(file)
+
+
+class Lease:
+    """A lock that this process holds until it is closed, or ends. `works`: whether it keeps anybody else out."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the new file `path`, and lock it.
+
+        Raises:
+            StoreError: the file cannot be made.
+        """
+        with storing(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        _OPEN.add(self._file)
+        self.works = _lock(self._file, shared=False) is True and is_held(path)
+
+    def close(self) -> None:
+        _close(self._file)
+
+
+class Leases:
+    """The locks on the files of one folder, each named by the number of its lease."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mine: tuple[int, Lease] | None = None
+
+    @property
+    def mine(self) -> int | None:
+        """The number of the lease that this object holds."""
+        return None if self._mine is None else self._mine[0]
+
+    @property
+    def work(self) -> bool:
+        """Whether locks keep anybody out here. Some network disks have none, and some only pretend."""
+        if self._mine is not None:
+            return self._mine[1].works
+        number = self.take()
+        try:
+            return self.work
+        finally:
+            self.drop(number)
+
+    def take(self) -> int:
+        """Hold a new lease; its number, which no other had or will have. Call inside a transaction, so that nobody
+        sweeps between the making of its file and the lock.
+
+        Raises:
+            StoreError: its file cannot be written.
+        """
+        assert self._mine is None, "whoever is at work holds one lease"
+        private_folder(self._folder)
+        number = secrets.randbits(62)
+        self._mine = number, Lease(self._path(number))
+        return number
+
+    def held(self, number: int) -> bool:
+        """Whether the owner of a lease is there, be it stopped or on another host."""
+        return self.mine == number or is_held(self._path(number))
+
+    def drop(self, number: int) -> None:
+        """End a lease, this object's own or that of an owner who is gone."""
+        if self.mine == number:
+            self.close()
+        with suppress(OSError):  # a read-only disk: the file says nothing without its lock
+            self._path(number).unlink(missing_ok=True)
+
+    def sweep(self, known: Collection[int]) -> None:
+        """Remove the files of owners that are gone, but for the `known` ones. Call inside a transaction."""
+        names = {self._path(number).name for number in (*known, *([] if self._mine is None else [self._mine[0]]))}
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            if path.name not in names and not is_held(path):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock, as the kernel does for who is killed: the file stays until somebody sweeps."""
+        if self._mine is not None:
+            self._mine[1].close()
+            self._mine = None
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:016x}{_SUFFIX}"
+
+
+def is_held(path: Path) -> bool:
+    """Whether another open file holds the lock on `path`. Where there are no locks, nobody does."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError as error:  # of another user's nothing can be known
+        return error.errno not in _GONE
+    try:
+        return _lock(file, shared=True) is False
+    finally:
+        os.close(file)
+
+
+def _close(file: int) -> None:
+    if file in _OPEN:  # not in a forked child, which has closed it
+        _OPEN.discard(file)
+        os.close(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, *, shared: bool) -> bool | None:
+        """Lock an open file; False where another one has it, None where there are no locks."""
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        except OSError:
+            return None
+        if shared:  # there is no such lock: it is given back at once
+            msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: int, *, shared: bool) -> bool | None:
+        """Lock an open file; False where another one has it, None where there are no locks."""
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+        return True
+
+    def _close_all() -> None:
+        """A forked child shares its parent's locks, and would hold them when that is gone."""
+        for file in _OPEN:
+            os.close(file)
+        _OPEN.clear()
+
+    os.register_at_fork(after_in_child=_close_all)
