@@ -7,7 +7,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 import pytest
 from changes import called
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from memories import empty_home, line, opened, take_into
 
 from lightmem_cli.engine import Budget, Memory
-from lightmem_cli.engine.asking import Answered, Asking, Estimate, Request
+from lightmem_cli.engine.asking import Answered, Asking, Estimate, Request, streak
 from lightmem_cli.engine.log import run_told, runs
 from lightmem_cli.errors import BadReply, HalfRead, MissingPart, ModelError, Rejected, TooLong, Unavailable
 from lightmem_cli.language.tokens import count_tokens
@@ -141,8 +141,14 @@ class Gate:
             self._changed.notify_all()
 
 
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks does not wait for a first answer before it asks more than three things."""
+    monkeypatch.setattr(streak, "MOST", 99)
+
+
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_so_many_calls_are_in_flight_as_long_as_there_is_work(home: Path, at_once: int) -> None:
+def test_so_many_calls_are_in_flight_as_long_as_there_is_work(home: Path, at_once: int, trusted: None) -> None:
     """Also while an answer is being dealt with: nothing here lets anybody ask but what was sent off before."""
     gate, number = Gate(), 16
     with opened(home, llm={"concurrency": at_once}) as memory, memory.run("extract") as run:
@@ -183,9 +189,9 @@ def test_lanes_have_enough_to_ask_while_an_answer_takes_long(home: Path) -> None
         answers.close()
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)))
-def test_each_request_gets_its_own_reply_in_whatever_order_they_come(order: list[int]) -> None:
+def test_each_request_gets_its_own_reply_in_whatever_order_they_come(order: list[int], trusted: None) -> None:
     turns = {f"body {n}": threading.Event() for n in order}
     following = dict(zip((f"body {n}" for n in order), [*(f"body {n}" for n in order[1:]), None], strict=True))
 
@@ -437,7 +443,7 @@ def test_where_nobody_answers_the_rest_is_not_asked(memory: Memory, error: Excep
     assert {row.reply for row in ledger(memory)} == values(answers)
 
 
-def test_what_is_asked_already_when_the_server_goes_is_answered_first(memory: Memory) -> None:
+def test_what_is_asked_already_when_the_server_goes_is_answered_first(memory: Memory, trusted: None) -> None:
     gate = Gate()
 
     def reply(prompt: Prompt) -> str | BaseException:
@@ -467,7 +473,7 @@ def one_by_one(home: Path) -> Memory:
     return opened(home, llm={"concurrency": 1})
 
 
-def test_three_prompts_failing_one_after_the_other_are_a_server_that_is_not_there(home: Path) -> None:
+def test_three_prompts_failing_one_after_the_other_are_a_server_that_is_not_there(home: Path, trusted: None) -> None:
     with one_by_one(home) as memory:
         answers: list[Answered[str]] = []
         model = asked_of(memory, failing(*range(1, 50)))
@@ -488,8 +494,9 @@ def test_prompts_that_fail_between_replies_are_faults(home: Path) -> None:
 @pytest.mark.parametrize("error", [TooLong, BadReply, Rejected])
 def test_prompts_that_fail_by_themselves_say_nothing_of_the_server(home: Path, error: type[ModelError]) -> None:
     with one_by_one(home) as memory:
-        asked_of(memory, failing(*range(20), error=error))
-        assert [type(one.fault) for one in ask(memory, requests(20, messages=()))] == [error] * 20
+        asked_of(memory, failing(*range(1, 21), error=error))
+        answers = ask(memory, requests(21, messages=()))
+        assert [type(one.fault) for one in answers] == [type(None)] + [error] * 20
 
 
 def test_a_server_that_rejects_a_prompt_is_there(home: Path) -> None:
@@ -501,7 +508,105 @@ def test_a_server_that_rejects_a_prompt_is_there(home: Path) -> None:
         answers: list[Answered[str]] = []
         with memory.run("extract") as run, pytest.raises(Unavailable):
             answers.extend(Asking(memory, run=run).work(handing_out(requests(50, messages=()))))
-        assert [one.request.prompt.body for one in answers] == [f"body {n}" for n in range(6)]
+        assert sorted(one.request.prompt.body for one in answers) == [f"body {n}" for n in range(6)]
+
+
+# A model that fails alike --------------------------------------------------------------------------------------------
+
+
+def asked_often(memory: Memory, what: Iterable[Request[str]]) -> None:
+    """As a hook does after every turn."""
+    with memory.run("ingest") as run:
+        list(Asking(memory, run=run).work(handing_out(what)))
+
+
+def unfit(prompt: Prompt) -> str:
+    return "bad"
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 16])
+@pytest.mark.parametrize("error", [None, BadReply, Rejected])
+def test_the_first_three_that_fail_alike_are_the_last(home: Path, error: type[ModelError] | None, at_once: int) -> None:
+    with opened(home, llm={"concurrency": at_once}) as memory:
+        model = asked_of(memory, unfit if error is None else failing(*range(50), error=error))
+        answers: list[Answered[str]] = []
+        with memory.run("extract") as run, pytest.raises(Unavailable, match="failed 3 times in a row") as gone:
+            answers.extend(Asking(memory, run=run).work(handing_out(requests(50, messages=()))))
+        assert gone.value.hint is not None and "lightmem config set llm.model" in gone.value.hint
+        assert len(model.prompts) == (6 if error is None else 3), "a bad reply is asked for once more, each"
+        assert [one.request.prompt.body for one in answers] == [f"body {n}" for n in range(3)]
+
+
+def test_after_a_first_answer_it_is_what_was_asked_that_fails(memory: Memory) -> None:
+    model = asked_of(memory, failing(*range(1, 40), error=Rejected))
+    answers = ask(memory, requests(40, messages=()))
+    assert len(answers) == len(model.prompts) == 40
+
+
+def test_a_model_that_failed_alike_is_asked_one_thing_by_the_next_run_and_nothing_by_a_hook(memory: Memory) -> None:
+    asked_of(memory, failing(*range(50), error=Rejected))
+    with pytest.raises(Unavailable):
+        ask(memory, requests(50))
+    model = asked_of(memory, failing(*range(50), error=Rejected))
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="failed 3 times in a row"):
+            asked_often(memory, requests(50))
+    assert model.prompts == []
+    with pytest.raises(Unavailable, match="failed 4 times in a row, the last time with: timed out"):
+        ask(memory, requests(50))
+    assert len(model.prompts) == 1
+    model = asked_of(memory)
+    assert len(ask(memory, requests(9))) == len(model.prompts) == 9
+    asked_often(memory, requests(12))
+    assert len(model.prompts) == 12, "it answers again: nine are known"
+
+
+def test_a_hook_that_asks_one_thing_a_run_counts_too(memory: Memory) -> None:
+    model = asked_of(memory, failing(*range(50), error=Rejected))
+    for n in range(5):
+        with suppress(Unavailable):
+            asked_often(memory, [list(requests(5))[n]])
+    assert len(model.prompts) == 3
+
+
+def test_doctor_has_a_hook_ask_again(memory: Memory) -> None:
+    asked_of(memory, failing(*range(50), error=Rejected))
+    with pytest.raises(Unavailable):
+        ask(memory, requests(50))
+    Asking(memory).tried(failed=False)
+    model = asked_of(memory)
+    asked_often(memory, requests(5))
+    assert len(model.prompts) == 5
+
+
+def test_what_failed_in_an_earlier_run_says_nothing_of_the_model(memory: Memory) -> None:
+    model = asked_of(memory, failing(*range(50), error=Rejected))
+    for one in requests(5):
+        assert len(ask(memory, [replace(one, again=True)])) == 1
+    assert len(model.prompts) == 5
+
+
+def test_other_settings_are_another_model(home: Path) -> None:
+    with opened(home) as memory:
+        asked_of(memory, failing(*range(50), error=Rejected))
+        with pytest.raises(Unavailable):
+            ask(memory, requests(50, messages=()))
+    with opened(home, llm={"temperature": 0.5}) as memory:
+        asked_of(memory)
+        asked_often(memory, requests(5, messages=()))
+        assert len(memory.model.prompts) == 5  # type: ignore[attr-defined]
+
+
+def test_a_model_that_doctor_saw_fail_is_not_asked_until_it_passes(memory: Memory) -> None:
+    model = asked_of(memory)
+    Asking(memory).tried(failed=True)
+    for purpose in ("extract", "update", "summarize"):
+        with pytest.raises(Unavailable, match="failed when lightmem doctor tried it"):
+            ask(memory, [request("Who?", purpose=purpose)])
+    assert model.prompts == []
+    assert Asking(memory).once(request("Who?", purpose="ask")).value == "re: Who?", "whoever asks gets an answer"
+    Asking(memory).tried(failed=False)
+    assert len(ask(memory, requests(5))) == 5
 
 
 # Paid, and of no use ------------------------------------------------------------------------------------------------

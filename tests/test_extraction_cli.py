@@ -99,7 +99,7 @@ def test_a_filter_halves_what_could_not_be_read(chat: Path, tmp_path: Path) -> N
 def test_a_filter_gives_up_a_model_that_can_read_nothing(chat: Path, tmp_path: Path) -> None:
     done = called(script(tmp_path / "p", {"reply": "no"}), "extract", chat)
     assert isinstance(done.exception, ModelError)
-    assert "failed on 40 messages" in done.exception.message
+    assert "is asked no more: it failed 3 times in a row" in done.exception.message
 
 
 def test_a_filter_ends_with_its_budget(chat: Path, replies: Path) -> None:

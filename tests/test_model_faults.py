@@ -21,9 +21,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import pytest
 from memories import Kept, opened
 from model_faults import Fault, NamedFault
-from model_life import BIRDS, WIRES, Life, Wire, as_lines, asks, names_a_command, notes, spent, talk
+from model_life import BIRDS, MODEL, WIRES, Life, Wire, as_lines, asks, names_a_command, notes, spent, talk
 from model_server import Asked, ModelServer
-from process import start
+from process import lightmem, start
 
 from lightmem_cli.records import Kind, State
 
@@ -42,11 +42,11 @@ TRIES_AGAIN: Final = "lightmem extract tries again"
 class Outcome(NamedTuple):
     """What one `lightmem extract` comes to: its exit code, what becomes of the messages, parts of what it says.
 
-    The code is None where chance decides between 0 and 5.
+    Where they wait or are set aside, the first three calls failed alike, each a second time, and no more were made.
     """
 
-    code: Literal[0, 4, 5] | None
-    messages: Literal["all wait", "all set aside", "all read", "some set aside"]
+    code: Literal[0, 4, 5]
+    messages: Literal["all wait", "wait or are set aside", "all set aside", "all read"]
     error: str = ""
     hint: str = ""
 
@@ -68,6 +68,9 @@ ONCE: dict[NamedFault, int | dict[Wire, int]] = {
     "overflow": {"ollama": 1, "openai": 2},  # Ollama can be asked for more context
 }
 
+ALIKE: Final = "wait or are set aside"
+ANOTHER: Final = "lightmem config set llm.model NAME"
+
 # Every call fails so, until the server recovers.
 ALWAYS: dict[Failure, Outcome | dict[Wire, Outcome]] = {
     "down": Outcome(5, "all wait", "does not answer", GOES_ON),
@@ -84,16 +87,15 @@ ALWAYS: dict[Failure, Outcome | dict[Wire, Outcome]] = {
     "hang": Outcome(5, "all wait", "3 prompts failed one after the other", "llm.timeout_seconds"),
     "cut": Outcome(5, "all wait", "3 prompts failed one after the other", GOES_ON),
     "not-utf8": {
-        "ollama": Outcome(5, "all set aside", "sent what cannot be read", TRIES_AGAIN),
-        "openai": Outcome(5, "all set aside", "is not UTF-8", TRIES_AGAIN),
+        "ollama": Outcome(5, ALIKE, "sent what cannot be read", ANOTHER),
+        "openai": Outcome(5, ALIKE, "is not UTF-8", ANOTHER),
     },
     "overflow": Outcome(5, "all set aside", "more than", TRIES_AGAIN),
-    "refusal": Outcome(5, "all set aside", "is a refusal", TRIES_AGAIN),
-    "empty": Outcome(5, "all set aside", "the reply was empty", TRIES_AGAIN),
-    "truncated": Outcome(5, "all set aside", "the reply was cut off", TRIES_AGAIN),
-    "schema-echo": Outcome(5, "all set aside", "repeats the schema", TRIES_AGAIN),
-    # Of a single line it is clear which is meant: how many get there depends on how soon the first one does.
-    "wrong-ids": Outcome(None, "some set aside", "which is not there", TRIES_AGAIN),
+    "refusal": Outcome(5, ALIKE, "is a refusal", ANOTHER),
+    "empty": Outcome(5, ALIKE, "the reply was empty", ANOTHER),
+    "truncated": Outcome(5, ALIKE, "the reply was cut off", ANOTHER),
+    "schema-echo": Outcome(5, ALIKE, "repeats the schema", ANOTHER),
+    "wrong-ids": Outcome(5, ALIKE, "which is not there", ANOTHER),
     "string-ids": Outcome(0, "all read"),  # these are read for what they say, without a further call
     "prose": Outcome(0, "all read"),
     "fenced": Outcome(0, "all read"),
@@ -233,13 +235,40 @@ def test_a_server_that_fails_until_it_recovers(
     waits, aside = its["pending"].get("extract", 0), its["quarantined"]
     read = its["entries"].get("fact", {}).get("active", 0)
     numbers = {"all wait": (40, 0, 0), "all set aside": (0, 40, 0), "all read": (0, 0, 40)}
-    assert (waits, aside, read) == numbers.get(outcome.messages, (0, aside, 40 - aside))
+    assert (waits, aside, read) == numbers.get(outcome.messages, (40 - aside, aside, 0))
+    if outcome.messages == ALIKE:
+        assert 0 < aside < 20 < waits and "failed 3 times in a row" in run.stderr.decode()
+        assert len(server.calls) <= 6
     assert (run.returncode == 0) == (aside + waits == 0)
     assert len(server.calls) <= unhurt[wire].calls * (1 if fault in NO_FURTHER_CALL else 10)
     finds_everything(life)
 
     server.always(None)
     life.here("extract")
+    is_unhurt(life, unhurt[wire])
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_model_that_doctor_saw_fail_is_asked_nothing_until_it_passes(
+    wire: Wire, server: ModelServer, home: Path, unhurt: AllUnhurt
+) -> None:
+    life = waiting(unhurt[wire], home, server, wire)
+    server.always("schema-echo")
+    server.models = [MODEL]
+    assert lightmem("doctor", env=life.environment()).returncode == 5
+    before = len(server.calls)
+    for command in (("extract",), ("ingest", "-"), ("update",)):
+        run = life.runs(*command, feed=as_lines(talk()) if command[0] == "ingest" else b"", code=5)
+        [error, hint] = run.stderr.decode().splitlines()[-2:]
+        assert "is asked no more: it failed when lightmem doctor tried it" in error
+        assert ANOTHER in hint and "nothing is lost" in hint
+    assert len(server.calls) == before
+    assert life.stats()["pending"] == {"extract": 40}
+    finds_everything(life)
+    server.always(None)
+    life.runs("extract", code=5)
+    life.runs("doctor")
+    life.runs("extract")
     is_unhurt(life, unhurt[wire])
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from memories import dies_after, line, opened, take_into
 
 from lightmem_cli.engine import Budget, Memory
+from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.consolidate import Consolidated, apply_plan, consolidate, foresee, propose
 from lightmem_cli.engine.deep import deep
 from lightmem_cli.engine.forget import Target, forget, resolve
@@ -217,6 +218,23 @@ def test_a_model_that_fails_loses_nothing(home: Path, fault: ModelError) -> None
         assert [type(one) for one in done.faults] == [type(fault)]
         down = False
         assert len(consolidate(memory).steps) == 1
+
+
+def test_a_model_that_fails_alike_is_not_asked_on_and_on(home: Path) -> None:
+    """Two facts are one question; a model that failed twice at others, and fails at this one, is asked no more."""
+    memory, model = memory_of(home, MOVED, lambda prompt: "not JSON")
+    with memory:
+        Streak(memory.settings, name="", kept=memory.remembered, often=False).failed(
+            "update", BadReply(""), again=False
+        )
+        faults = [consolidate(memory).faults for _ in range(3)]
+        assert [type(its[-1]) for its in faults] == [BadReply, Unavailable, Unavailable]
+        assert len(model.prompts) == 6, "once each, and a repair"
+        assert "failed 4 times in a row" in faults[-1][-1].message
+        model.prompts.clear()
+        Streak(memory.settings, name="", kept=memory.remembered, often=False).tried(failed=True)
+        assert isinstance(consolidate(memory).faults[-1], Unavailable)
+        assert model.prompts == []
 
 
 def test_an_update_that_dies_at_any_step_is_made_good_by_the_next(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lightmem_cli.engine.sensory import Sensory
 from lightmem_cli.errors import LightmemError, ProfileBusy, ProfileError, SpaceMismatch, StoreError
 from lightmem_cli.profiles import Profile
 from lightmem_cli.profiles.settings import Settings
-from lightmem_cli.protocols import Embedder, Extractor, LanguageModel, Progress, Segmenter
+from lightmem_cli.protocols import Embedder, Extractor, LanguageModel, Progress, Remembered, Segmenter
 from lightmem_cli.records import Space
 from lightmem_cli.store.history import History
 
@@ -56,6 +56,7 @@ class Memory:
         # Where each session's open topic began when it was last looked at, and how many turns it had.
         self.looked_at: dict[tuple[str, str], tuple[int, int]] = {}
         self.indexes = Indexes(profile, self.history, notice=notice, reader=reader)
+        self.often = False  # whether this command runs after every turn, and so must not cost again and again
         self._told_of_locks = False
         self.budget: Budget | None = None  # of tokens for the language model; None: as many as it takes
 
@@ -75,6 +76,11 @@ class Memory:
     def sensory(self) -> Sensory:
         return Sensory(self.settings, notice=self.notice)
 
+    @property
+    def remembered(self) -> Remembered:
+        """What was found out about language models and their servers, as history keeps it."""
+        return _Servers(self.history)
+
     @cached_property
     def model(self) -> LanguageModel:
         """The language model.
@@ -85,7 +91,7 @@ class Memory:
         """
         from lightmem_cli.llm import open_language_model
 
-        model = open_language_model(self.settings.llm, notice=self.notice, remembered=_Servers(self.history))
+        model = open_language_model(self.settings.llm, notice=self.notice, remembered=self.remembered)
         if model is None:
             raise ProfileError(
                 'no language model is set (llm.use = "none")',
@@ -125,7 +131,8 @@ class Memory:
         self.indexes.check(self.history.vectors.active_space())
         with self.history.transaction():
             run = self.history.runs.begin(command)
-            self.history.work.reopen(often=command == "ingest")  # a hook does so after every turn
+            self.often = command == "ingest"  # a hook does so after every turn
+            self.history.work.reopen(often=self.often)
         if not (self._told_of_locks or self.history.work.locks_work):
             self._told_of_locks = True
             self.notice(NO_LOCKS)

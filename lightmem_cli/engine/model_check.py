@@ -81,11 +81,13 @@ def _try(memory: Memory) -> Tried:
         read=lambda text: read_reply(text, topics, how, model=model.name),
         schema=schema_of(topics, how),
     )
-    began = time.monotonic()
+    began, asking = time.monotonic(), Asking(memory)
     try:
-        answered = Asking(memory).once(request)
+        answered = asking.once(request)
     except BadReply as bad:
+        asking.tried(failed=True)
         return Tried(None, bad, 0.0)
+    asking.tried(failed=False)
     return Tried(answered.value, None, answered.usage.completion_tokens / max(time.monotonic() - began, 1e-3))
 
 

@@ -10,6 +10,7 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking.cost import Allowance, Estimate
 from lightmem_cli.engine.asking.ledger import Ledger
 from lightmem_cli.engine.asking.request import Answered, Purpose, Request, Value
+from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.asking.work import Work, is_worth_another
 from lightmem_cli.errors import BadReply, HalfRead, LightmemError, ModelError
 from lightmem_cli.records import Usage
@@ -34,11 +35,17 @@ class Asking:
         self._retries = memory.settings.llm.retries
         self._ledger = Ledger(memory, run=run)
         self._allowance = Allowance(memory.budget, count=self._model.tokens)
+        self._streak = Streak(memory.settings, name=self._model.name, kept=memory.remembered, often=memory.often)
 
     @property
     def stopped(self) -> str | None:
         """Why not all was asked, in words for a person: None, or that the budget would have been passed."""
         return self._allowance.stopped
+
+    @property
+    def over(self) -> bool:
+        """Whether no more is asked since the model failed at everything."""
+        return self._streak.over is not None
 
     @property
     def usage(self) -> Usage:
@@ -54,13 +61,15 @@ class Asking:
 
         Raises:
             Unavailable, MissingPart: after all that was answered: the rest was not asked. Three prompts that fail one
-                after the other, with no reply between, are a server that is not there.
+                after the other, with no reply between, are a server that is not there; the first three whose replies
+                are not what was asked for, a model that cannot serve.
         """
         return Work(
             self._model,
             next_request,
             ledger=self._ledger,
             allowance=self._allowance,
+            streak=self._streak,
             at_once=self._at_once,
             retries=self._retries,
         ).answers()
@@ -122,6 +131,10 @@ class Asking:
         return self._ledger.lost(
             request, key=key, prompt=request.prompt, paid=paid, told=told, seconds=seconds, why=why
         )
+
+    def tried(self, *, failed: bool) -> None:
+        """Keep whether the model failed at a small thing that it was asked `once`: if so, nobody asks it many."""
+        self._streak.tried(failed=failed)
 
     def estimate(self, requests: Iterable[Request[Any]]) -> Estimate:
         """What asking `requests` would take; the model is asked nothing."""

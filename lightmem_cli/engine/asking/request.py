@@ -21,7 +21,7 @@ class Request(Generic[Value]):
 
     `version` is that of the prompt ("facts-1"), `most` the tokens that the reply may have. `messages` are history's
     integers of those whose words are in the prompt, in whatever wording: a purge finds by them what it must erase. Only
-    where a reply need not be `whole` is one that was cut off read, too.
+    where a reply need not be `whole` is one that was cut off read, too. `again`: it failed in an earlier run.
     """
 
     purpose: Purpose
@@ -32,6 +32,7 @@ class Request(Generic[Value]):
     read: Callable[[str], Value]
     schema: JsonSchema | None = None
     whole: bool = True
+    again: bool = False
 
 
 class Answered(NamedTuple, Generic[Value]):

@@ -10,7 +10,8 @@ from typing import Final, Generic
 from lightmem_cli.engine.asking.cost import Allowance
 from lightmem_cli.engine.asking.lanes import Done, Lanes
 from lightmem_cli.engine.asking.ledger import Ledger
-from lightmem_cli.engine.asking.request import Answered, Request, Value
+from lightmem_cli.engine.asking.request import Answered, Purpose, Request, Value
+from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.errors import (
     BadReply,
     HalfRead,
@@ -61,6 +62,7 @@ class Work(Generic[Value]):
         *,
         ledger: Ledger,
         allowance: Allowance,
+        streak: Streak,
         at_once: int,
         retries: int,
     ) -> None:
@@ -68,6 +70,7 @@ class Work(Generic[Value]):
         self._next_request = next_request
         self._ledger = ledger
         self._allowance = allowance
+        self._streak = streak
         self._retries = retries
         self._room = _AHEAD * at_once
         self._lanes: Lanes[_Try[Value], Reply] = Lanes(self._ask, most=at_once)
@@ -76,7 +79,9 @@ class Work(Generic[Value]):
         self._alike: dict[bytes, list[_Try[Value]]] = {}  # by what is under way: the same once more, waiting for it
         self._ready: deque[Answered[Value]] = deque()
         self._failed: deque[Answered[Value]] = deque()  # with no reply since
+        self._refused: deque[Answered[Value]] = deque()  # with no reply that says what was asked for, yet
         self._in_a_row = 0
+        self._purpose: Purpose | None = None  # the same for all
         self._nobody: LightmemError | None = None  # that a lane has met, and this thread not yet
         self._gone: LightmemError | None = None
 
@@ -94,8 +99,9 @@ class Work(Generic[Value]):
                     yield self._ready.popleft()
                 elif self._sent:
                     self._take(self._lanes.next())
-                elif self._failed:  # what they lead to may be answered
+                elif self._failed or self._refused:  # what they lead to may be answered
                     self._let_failed_go()
+                    self._let_refused_go()
                 else:
                     break
         finally:
@@ -115,7 +121,7 @@ class Work(Generic[Value]):
 
     def _send(self) -> None:
         """Send off what there is to ask and room for."""
-        while self._gone is None and len(self._sent) < self._room:
+        while self._gone is None and len(self._sent) < self._most():
             one = self._next()
             if one is None:
                 return
@@ -126,6 +132,10 @@ class Work(Generic[Value]):
                 if one.key in self._alike:
                     self._alike[one.key].append(one)
                     continue
+            self._purpose = one.request.purpose
+            if (refusal := self._streak.refuse(self._purpose)) is not None:
+                self._leave(refusal)
+                return
             most, schema = one.request.most + self._model.thoughts, one.request.schema
             reserved = self._allowance.reserve(one.prompt, most=most, schema=schema, room=one.room)
             if reserved is not None:
@@ -140,6 +150,10 @@ class Work(Generic[Value]):
                 self._allowance.stop()
                 if one.fault is not None:
                     self._settle(one, fault=one.fault)
+
+    def _most(self) -> int:
+        """How many may be under way."""
+        return self._room if self._purpose is None else self._streak.room(self._purpose, most=self._room)
 
     def _next(self) -> _Try[Value] | None:
         if self._again:
@@ -160,11 +174,15 @@ class Work(Generic[Value]):
                 self._leave(gone)
             case BadReply() as bad:
                 self._server_replies()
-                self._settle(one, fault=bad)
+                self._refuse(one, bad)
             case TooLong() | Rejected() as fault:
                 if isinstance(fault, Rejected) or fault.paid is not None:  # a server that says no is there
                     self._server_replies()
-                self._settle_alike(one, fault, to=self._ready)
+                if isinstance(fault, Rejected):
+                    self._settle_alike(one, fault, to=self._refused)
+                    self._count_refused(one, fault)
+                else:  # less at once may do
+                    self._settle_alike(one, fault, to=self._ready)
             case ModelError() as fault if is_worth_another(fault, lost=one.lost, retries=self._retries):
                 self._ask_again(one, fault)
             case ModelError() as fault:
@@ -196,8 +214,12 @@ class Work(Generic[Value]):
         one.usage += reply.usage
         taken = self._ledger.take(one.request, key=one.key, reply=reply)
         hopeless = one.refused is not None or not reply.whole  # what was cut off once is cut off again
-        if taken.refused is None or hopeless:
-            self._settle(one, value=taken.value, fault=taken.refused)
+        if taken.refused is None:
+            self._streak.answered(one.request.purpose)
+            self._let_refused_go()
+            self._settle(one, value=taken.value)
+        elif hopeless:
+            self._refuse(one, taken.refused)
         else:
             one.refused = one.fault = taken.refused
             one.lost = one.room = 0
@@ -207,6 +229,19 @@ class Work(Generic[Value]):
     def _settle(self, one: _Try[Value], *, value: Value | None = None, fault: ModelError | None = None) -> None:
         self._ready.append(Answered(one.request, value, fault, one.usage))
         self._again += self._alike.pop(one.key, ())
+
+    def _refuse(self, one: _Try[Value], fault: ModelError) -> None:
+        """Settle one whose replies are not what was asked for; not before it is clear whether any ever is."""
+        self._refused.append(Answered(one.request, None, fault, one.usage))
+        self._again += self._alike.pop(one.key, ())
+        self._count_refused(one, fault)
+
+    def _count_refused(self, one: _Try[Value], fault: ModelError) -> None:
+        self._streak.failed(one.request.purpose, fault, again=one.request.again)
+        if self._streak.over is not None:
+            self._leave(self._streak.over)
+        if self._streak.over is not None or not self._streak.is_open(one.request.purpose):
+            self._let_refused_go()
 
     def _settle_alike(self, one: _Try[Value], fault: ModelError, *, to: deque[Answered[Value]]) -> None:
         """Settle one, and those alike: they would fail alike."""
@@ -228,6 +263,11 @@ class Work(Generic[Value]):
         """It was those prompts that failed, as far as can be seen."""
         self._ready += self._failed
         self._failed.clear()
+
+    def _let_refused_go(self) -> None:
+        """It was what these were about, or it is the model and nothing more is asked."""
+        self._ready += self._refused
+        self._refused.clear()
 
     def _leave(self, gone: LightmemError) -> None:
         """Ask nothing more, and wait only for what is asked already."""

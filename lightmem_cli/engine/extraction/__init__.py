@@ -170,20 +170,21 @@ class _Reading:
                 claimed = self._history.work.claim_batch(first=self._halves)
                 if claimed is None:
                     return None
-                number, items = claimed
-                batch = self._batch(number, self._history.buffer.read(items))
+                number, items, attempts = claimed
+                batch = self._batch(number, self._history.buffer.read(items), again=attempts > 0)
                 # What was forgotten since the batch was made is not sent.
                 self._history.work.done("extract", [id for id in items if id not in batch.messages])
             if batch.messages:
                 self._under_way[tuple(batch.messages)] = batch
                 return self._request(batch)
 
-    def _batch(self, number: int, unread: Collection[Unread]) -> Batch:
+    def _batch(self, number: int, unread: Collection[Unread], *, again: bool = False) -> Batch:
         sent = [one for one in unread if not one.hidden]
         return Batch(
             number,
             messages={one.id: one.message for one in sent},
             topics=[[line(self._memory, one) for one in topic] for topic in topics_of(sent)],
+            again=again,
         )
 
     def _request(self, batch: Batch) -> Request[list[Entry]]:
@@ -194,6 +195,7 @@ class _Reading:
             prompt=prompt_of(topics, how),
             most=most_of(topics, how),
             messages=tuple(batch.messages),
+            again=batch.again,
             schema=schema_of(topics, how),
             read=lambda text: read_reply(text, topics, how, model=model),
         )
@@ -223,7 +225,7 @@ class _Reading:
             if self._asking.stopped:  # nor was it asked to say it better
                 self._history.work.give_back(batch.number)
                 return 0
-            less_may_do = isinstance(fault, (BadReply, TooLong, Rejected))
+            less_may_do = isinstance(fault, (BadReply, TooLong, Rejected)) and (batch.again or not self._asking.over)
             if len(held) > 1 and less_may_do and not self._is_hopeless(batch):
                 self._halve(batch, held)
                 return 0

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one call reads: its messages by history's integers, as they are now, and their lines by topics, in order."""
+    """What one call reads: its messages by history's integers, as they are now, and their lines by topics, in order.
+
+    `again`: it could not be read in an earlier run.
+    """
 
     number: int
     messages: Mapping[int, Message]
     topics: Sequence[Sequence[Line]]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from lightmem_cli.engine import Budget, embedder_of
 from lightmem_cli.engine.asking import Answered, Estimate, Request
 from lightmem_cli.engine.asking.cost import Allowance
 from lightmem_cli.engine.asking.ledger import Ledger
+from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.asking.work import Work
 from lightmem_cli.engine.extraction.batches import HOPELESS, how_to_ask
 from lightmem_cli.engine.extraction.births import named
@@ -144,6 +145,7 @@ class _Reader:
             lambda: self._next(batches),
             ledger=ledger,
             allowance=self._allowance,
+            streak=Streak(self._settings, name=self._model.name, kept=None, often=False),
             at_once=self._settings.llm.concurrency,
             retries=self._settings.llm.retries,
         )

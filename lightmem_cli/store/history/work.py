@@ -105,15 +105,16 @@ class Work:
         )
         return [(batch, [item for _, item in its]) for batch, its in groupby(rows, key=lambda row: int(row[0]))]
 
-    def claim_batch(self, *, first: Iterable[int] = ()) -> tuple[int, list[int]] | None:
-        """Take a whole batch that nobody else holds: its number and its messages. Call inside a transaction.
+    def claim_batch(self, *, first: Iterable[int] = ()) -> tuple[int, list[int], int] | None:
+        """Take a whole batch that nobody else holds: its number, its messages, and how often it failed in earlier runs.
 
-        It is the oldest one, of those in `first` where they are there.
+        It is the oldest one, of those in `first` where they are there; those that failed come last. Call inside a
+        transaction.
         """
         lease = self._take_lease()
         row = self._connection.execute(
-            "SELECT batch FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
-            " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, batch LIMIT 1",
+            "SELECT batch, attempts FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
+            " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, attempts, batch LIMIT 1",
             (json.dumps(list(first)),),
         ).fetchone()
         if row is None:
@@ -121,7 +122,7 @@ class Work:
         self._connection.execute(
             "UPDATE jobs SET lease = ? WHERE batch = ? AND lease IS NULL AND reason IS NULL", (lease, row[0])
         )
-        return int(row[0]), self.held_of(row[0])
+        return int(row[0]), self.held_of(row[0]), int(row[1])
 
     def held_of(self, batch: int) -> list[int]:
         """The messages of a claimed batch that are still ours. Call it as `held`."""
