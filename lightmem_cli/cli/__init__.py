@@ -41,6 +41,7 @@ from lightmem_cli.cli import (
 )
 from lightmem_cli.cli.options import examples
 from lightmem_cli.errors import ExitCode, InputError, LightmemError, StoreError
+from lightmem_cli.privacy import stay_off_the_hub
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -134,6 +135,7 @@ def _named() -> Iterator[None]:
 
 def run() -> None:
     """Run the command line: the one place where errors become messages and exit codes."""
+    stay_off_the_hub()
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell has us ignore it, as with nohup
         signal.signal(signal.SIGINT, _interrupt)
