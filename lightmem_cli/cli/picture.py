@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import warnings
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,7 +79,6 @@ class Picture:
         if not path.absolute().parent.is_dir():
             hint = "make it, or name a picture elsewhere: --plot curve.png"
             raise InputError(f"cannot write {path}: no folder {path.absolute().parent}", hint=hint)
-        _keep_fonts_in_our_cache()
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it says of fonts and caches mends nothing
         try:
             import matplotlib.figure  # noqa: F401  # before any work: 0.3 s
@@ -230,20 +228,6 @@ class Picture:
             handles=marks, loc="upper left", bbox_to_anchor=(0.2 / _WIDTH, 1 - 0.4 / figure.get_figheight()),
             ncols=len(marks) or 1, frameon=False, fontsize=9, labelcolor=_INK, borderaxespad=0, borderpad=0,
         )  # fmt: skip
-
-
-def _keep_fonts_in_our_cache() -> None:
-    """Have matplotlib list the fonts that there are in our cache, not in folders of its own under HOME.
-
-    Where that cannot be written it takes a temporary folder, and removes it. MATPLOTLIBRC still names a style.
-    """
-    if not os.environ.get("MPLCONFIGDIR"):
-        from lightmem_cli.local_models.onnx_export import cache_folder, make_private
-
-        folder = cache_folder() / "matplotlib"
-        with suppress(OSError):
-            make_private(folder)
-        os.environ["MPLCONFIGDIR"] = str(folder)
 
 
 def _dress(axes: Axes, row: _Span) -> None:
