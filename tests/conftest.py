@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import lightmem_cli  # noqa: F401  # first of all: it turns off what libraries that tests import would report
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / os.environ.get("LIGHTMEM_DATA", "../shared/data")
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -41,6 +41,7 @@ from lightmem_cli.cli import (
 )
 from lightmem_cli.cli.options import examples
 from lightmem_cli.errors import ExitCode, InputError, LightmemError, StoreError
+from lightmem_cli.privacy import keep_caches_in, stay_off_the_hub
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,11 +91,16 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def lightmem(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # its own callback has dealt with it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """The long-term memory that agents and people keep: conversations in, the right piece of them out."""
+    from lightmem_cli.local_models.onnx_export import cache_folder
+
+    stay_off_the_hub()
+    with suppress(RuntimeError):  # "~nobody/cache" is for those to refuse who cannot do without
+        keep_caches_in(cache_folder())
 
 
 class ClosedPipe(Exception):
