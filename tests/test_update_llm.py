@@ -224,15 +224,14 @@ def test_a_model_that_fails_alike_is_not_asked_on_and_on(home: Path) -> None:
     """Two facts are one question; a model that failed twice at others, and fails at this one, is asked no more."""
     memory, model = memory_of(home, MOVED, lambda prompt: "not JSON")
     with memory:
-        Streak(memory.settings, name="", kept=memory.remembered, often=False).failed(
-            "update", BadReply(""), again=False
-        )
+        earlier = Streak(memory.settings, name="", kept=memory.remembered, often=False)
+        earlier.failed("update", BadReply(""), again=False)
         faults = [consolidate(memory).faults for _ in range(3)]
         assert [type(its[-1]) for its in faults] == [BadReply, Unavailable, Unavailable]
         assert len(model.prompts) == 6, "once each, and a repair"
         assert "failed 4 times in a row" in faults[-1][-1].message
         model.prompts.clear()
-        Streak(memory.settings, name="", kept=memory.remembered, often=False).tried(failed=True)
+        earlier.tried(failed=True)
         assert isinstance(consolidate(memory).faults[-1], Unavailable)
         assert model.prompts == []
 
