@@ -23,9 +23,14 @@ def folder(tmp_path: Path) -> Path:
 def test_a_lease_is_held_until_it_is_let_go(folder: Path) -> None:
     mine, other = Leases(folder), Leases(folder)
     number = mine.take()
-    assert mine.held(number) and other.held(number) and mine.work
+    assert mine.held(number) and other.held(number) and mine.locks_work
     mine.close()
     assert not other.held(number)
+
+
+def test_where_nothing_can_be_written_nothing_is_at_risk(folder: Path) -> None:
+    folder.touch()
+    assert Leases(folder).locks_work
 
 
 def test_two_who_look_at_once_do_not_see_each_other(folder: Path) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from lightmem_cli.errors import ProfileBusy
+from lightmem_cli.errors import ProfileBusy, StoreError
 from lightmem_cli.store.files import private_folder, storing
 
 _SUFFIX = ".lock"
@@ -49,22 +49,12 @@ def exclusive(path: Path, *, wait: float, busy: str) -> Iterator[None]:
         _close(file)
 
 
-class Lease:
-    """A lock that this process holds until it is closed, or ends. `works`: whether it keeps anybody else out."""
+class _Mine(NamedTuple):
+    """A lease that this process holds: its number, its locked file, and whether that lock keeps anybody out."""
 
-    def __init__(self, path: Path) -> None:
-        """Make the new file `path`, and lock it.
-
-        Raises:
-            StoreError: the file cannot be made.
-        """
-        with storing(path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        _OPEN.add(self._file)
-        self.works = _lock(self._file, shared=False) is True and is_held(path)
-
-    def close(self) -> None:
-        _close(self._file)
+    number: int
+    file: int
+    works: bool
 
 
 class Leases:
@@ -72,21 +62,27 @@ class Leases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._mine: tuple[int, Lease] | None = None
+        self._mine: _Mine | None = None
 
     @property
     def mine(self) -> int | None:
         """The number of the lease that this object holds."""
-        return None if self._mine is None else self._mine[0]
+        return None if self._mine is None else self._mine.number
 
     @property
-    def work(self) -> bool:
+    def locks_work(self) -> bool:
         """Whether locks keep anybody out here. Some network disks have none, and some only pretend."""
         if self._mine is not None:
-            return self._mine[1].works
+            return self._mine.works
+        try:
+            return self._try() or self._try()  # a sweep may come between the making of a file and its lock
+        except StoreError:
+            return True  # nothing can be written here, so nothing is at risk
+
+    def _try(self) -> bool:
         number = self.take()
         try:
-            return self.work
+            return self.locks_work
         finally:
             self.drop(number)
 
@@ -99,8 +95,12 @@ class Leases:
         """
         assert self._mine is None, "whoever is at work holds one lease"
         private_folder(self._folder)
-        number = secrets.randbits(62)
-        self._mine = number, Lease(self._path(number))
+        number = int.from_bytes(os.urandom(8)) >> 2  # an integer of SQLite's
+        path = self._path(number)
+        with storing(path):
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        _OPEN.add(file)
+        self._mine = _Mine(number, file, _lock(file, shared=False) is True and is_held(path))
         return number
 
     def held(self, number: int) -> bool:
@@ -116,7 +116,7 @@ class Leases:
 
     def sweep(self, known: Collection[int]) -> None:
         """Remove the files of owners that are gone, but for the `known` ones. Call inside a transaction."""
-        names = {self._path(number).name for number in (*known, *([] if self._mine is None else [self._mine[0]]))}
+        names = {self._path(number).name for number in (*known, *([] if self.mine is None else [self.mine]))}
         for path in self._folder.glob(f"*{_SUFFIX}"):
             if path.name not in names and not is_held(path):
                 with suppress(OSError):
@@ -125,7 +125,7 @@ class Leases:
     def close(self) -> None:
         """Let go of the lock, as the kernel does for who is killed: the file stays until somebody sweeps."""
         if self._mine is not None:
-            self._mine[1].close()
+            _close(self._mine.file)
             self._mine = None
 
     def _path(self, number: int) -> Path:

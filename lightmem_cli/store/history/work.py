@@ -211,7 +211,7 @@ class Work:
     @property
     def locks_work(self) -> bool:
         """Whether the file system has locks. Without, every owner looks gone: two may do, and pay for, one thing."""
-        return self._leases.work
+        return self._leases.locks_work
 
     def free(self) -> None:
         """Let whoever comes next take what processes held that are gone. Call inside a transaction."""
