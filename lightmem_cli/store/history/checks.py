@@ -12,7 +12,7 @@ from typing import Any
 from lightmem_cli.records import Kind, LinkKind, Role, State, row_text
 from lightmem_cli.store.history.births import Born, births, unlike_recorded
 from lightmem_cli.store.history.call_checks import CallChecks
-from lightmem_cli.store.history.columns import epoch, to_time
+from lightmem_cli.store.history.columns import epoch, is_time, to_time
 from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import translated
 from lightmem_cli.store.history.faults import Fault, faults
@@ -332,8 +332,4 @@ class Checks:
 
 def _sound_times(seconds: float | None, times: list[str | None]) -> bool:
     """Whether all of a row's times can be read, and the first is kept as `seconds`, too."""
-    try:
-        found = [to_time(time) for time in times]
-    except (ValueError, TypeError):
-        return False
-    return all(time is None or time.tzinfo is not None for time in found) and epoch(found[0]) == seconds
+    return all(is_time(time) for time in times) and epoch(to_time(times[0])) == seconds
