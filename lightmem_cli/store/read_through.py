@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from lightmem_cli.records import Kind, LinkKind, Role, State
 from lightmem_cli.store.history.columns import are_names, epoch, is_time, to_time
@@ -38,18 +38,19 @@ Row: TypeAlias = tuple[Any, ...]
 class Unreadable(NamedTuple):
     """A cell that nothing can read: its table, the key of its row, its column, and why.
 
-    `row` is "" for the table as a whole, `column` where several cells do not go together. `mistyped`: it is of another
-    type than its column, NULL, or no text of UTF-8.
+    `row` is "" for the table as a whole, `column` for the row as a whole. The fault is one of "type" (also NULL, and
+    what is no text in UTF-8), of what the cell "says", or of the row that it "points" to.
     """
 
     table: str
     row: str
     column: str
     why: str
-    mistyped: bool = False
+    fault: Literal["type", "says", "points"] = "says"
 
     def __str__(self) -> str:
-        return f"{self.table} {f'row {self.row}' if self.row else ''}".strip() + f": {self.column} {self.why}"
+        row, column = f" row {self.row}" if self.row else "", f"{self.column} " if self.column else ""
+        return f"{self.table}{row}: {column}{self.why}"
 
 
 def read_through(
@@ -115,7 +116,10 @@ def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
     of_table = _SAYS.get(table.name, {})
     says = [of_table.get(column.name, _OF_TYPE.get(column.type)) for column in table.columns]
     cells = [(at, its) for at, its in enumerate(says) if its is not None]
-    rules = [(itemgetter(*map(names.index, using.split(", "))), rule) for using, rule in _RULES.get(table.name, ())]
+    rules = [
+        (itemgetter(*map(names.index, using.split(", "))), column, rule)
+        for using, column, rule in _RULES.get(table.name, ())
+    ]
     key = itemgetter(*map(names.index, table.key))
     sound: set[tuple[type, ...]] = set()  # the types of rows that are as declared: there are few
 
@@ -123,7 +127,7 @@ def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
         types = tuple(map(type, row))
         if types not in sound:
             found = [
-                Unreadable(table.name, _named(key(row)), column.name, why, mistyped=True)
+                Unreadable(table.name, _named(key(row)), column.name, why, "type")
                 for column, cell in zip(table.columns, row, strict=True)
                 if (why := _type_fault(column, cell)) is not None
             ]
@@ -136,7 +140,7 @@ def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
             if row[at] is not None and not _holds(its, row[at])
         ]
         if not wrong:
-            wrong = [("", why) for using, rule in rules if (why := _broken(rule, using(row))) is not None]
+            wrong = [(name, why) for using, name, rule in rules if (why := _broken(rule, using(row))) is not None]
         return [Unreadable(table.name, _named(key(row)), name, why) for name, why in wrong]
 
     return reads
@@ -191,8 +195,8 @@ def _whole(least: int, most: int) -> _Says:
     return _Says(lambda cell: least <= cell <= most, f"from {least:,} to {most:,}")
 
 
-def _long(*lengths: int) -> _Says:
-    return _Says(lambda cell: len(cell) in lengths, f"{' or '.join(map(str, lengths))} bytes")
+def _long(length: int) -> _Says:
+    return _Says(lambda cell: len(cell) == length, f"{length} bytes")
 
 
 def _is_embedding(cell: bytes) -> bool:
@@ -231,14 +235,13 @@ _LINK = _one_of(LinkKind, "a kind of link")
 _RECORD = _Says(_is_record, "what a revision keeps of an entry")
 
 _OF_TYPE: Final = {"INTEGER": _whole(0, _MOST), "REAL": _Says(math.isfinite, "finite")}
+# Not listed are texts that may say anything, and times that nothing reads: of messages, calls and migrations.
 _SAYS: Final[dict[str, dict[str, _Says]]] = {
-    "migrations": {"run_at": _TIME},
     "runs": {"started_at": _TIME, "ended_at": _TIME},
     "messages": {
         "role": _one_of(Role, "a role"),
         "said_at": _MOMENT,
         "identified_by": _one_of(get_args(IdentifiedBy), "a way to identify a message"),
-        "recorded_at": _TIME,
     },
     "entries": {
         "birth": _long(16),
@@ -262,11 +265,9 @@ _SAYS: Final[dict[str, dict[str, _Says]]] = {
     "revisions": {"before": _RECORD, "after": _RECORD, "recorded_at": _TIME},
     "changes": {"what": _one_of(get_args(What), "what an index is told of")},
     "model_calls": {
-        "input_hash": _long(0, 16),  # 0: of a call that sent what was purged
         "prompt_tokens": _TOKENS,
         "completion_tokens": _TOKENS,
         "cached_tokens": _TOKENS,
-        "recorded_at": _TIME,
     },
     "compressed": {"kept": _Says(lambda cell: 0 <= cell <= 1, "from 0 to 1")},
 }
@@ -278,23 +279,19 @@ _SAYS: Final[dict[str, dict[str, _Says]]] = {
 def _same_time(said_at: str | None, said_epoch: float | None) -> str | None:
     if epoch(to_time(said_at)) == said_epoch:
         return None
-    return f"said_epoch {_shown(said_epoch)} is not said_at {_shown(said_at)} in seconds"
+    return f"{_shown(said_epoch)} is not said_at {_shown(said_at)} in seconds"
 
 
 def _whole_range(happened_from: str | None, happened_to: str | None) -> str | None:
     return (
-        None if (happened_from is None) == (happened_to is None) else "of happened_from and happened_to one is missing"
+        None if (happened_from is None) == (happened_to is None) else "stands without happened_from, or that without it"
     )
 
 
 def _noted(key: str, value: str) -> str | None:
     """What stages note in `profile` are numbers; the rest is text."""
     is_number = key.endswith(".taken") or key == UNFINISHED
-    return (
-        f"value {_shown(value)} is not a number"
-        if is_number and not (value.isdecimal() and int(value) <= _MOST)
-        else None
-    )
+    return f"{_shown(value)} is not a number" if is_number and not (value.isdecimal() and int(value) <= _MOST) else None
 
 
 def _built(build: Callable[[Row], object]) -> Callable[..., None]:
@@ -306,15 +303,15 @@ def _built(build: Callable[[Row], object]) -> Callable[..., None]:
     return builds
 
 
-_RULES: Final[dict[str, tuple[tuple[str, Callable[..., str | None]], ...]]] = {
-    "messages": (("said_at, said_epoch", _same_time), (COLUMNS, _built(message_from))),
+_RULES: Final[dict[str, tuple[tuple[str, str, Callable[..., str | None]], ...]]] = {
+    "messages": (("said_at, said_epoch", "said_epoch", _same_time), (COLUMNS, "", _built(message_from))),
     "entries": (
-        ("said_at, said_epoch", _same_time),
-        ("happened_from, happened_to", _whole_range),
-        (ENTRY_COLUMNS, _built(lambda row: entry_from(row, ()))),
+        ("said_at, said_epoch", "said_epoch", _same_time),
+        ("happened_from, happened_to", "happened_to", _whole_range),
+        (ENTRY_COLUMNS, "", _built(lambda row: entry_from(row, ()))),
     ),
-    "revisions": ((REVISION_COLUMNS, _built(revision_from)),),
-    "profile": (("key, value", _noted),),
+    "revisions": ((REVISION_COLUMNS, "", _built(revision_from)),),
+    "profile": (("key, value", "value", _noted),),
 }
 
 
@@ -330,7 +327,9 @@ def _dangling(connection: sqlite3.Connection, table: Table, reference: Reference
         f" AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.{parents_key} = t.{column})"
     )
     for cell, *key in rows:
-        yield Unreadable(table.name, _named(tuple(key)), column, f"{_shown(cell)} points to a missing row of {parent}")
+        yield Unreadable(
+            table.name, _named(tuple(key)), column, f"{_shown(cell)} points to a missing row of {parent}", "points"
+        )
 
 
 def _wholes(connection: sqlite3.Connection) -> Iterator[Unreadable]:
