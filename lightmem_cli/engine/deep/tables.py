@@ -63,7 +63,6 @@ _MENDED_WHOLLY = {
     ("compressed", "text"),
     ("compressed", "kept"),
     ("jobs", "batch"),
-    ("vectors", "embedding"),
 }
 _MENDED = _MENDED_WHOLLY | {
     ("messages", "said_at"),
@@ -80,6 +79,7 @@ _MENDED = _MENDED_WHOLLY | {
     ("links", "kind"),
     ("spaces", "active"),
     ("vectors", "text_hash"),
+    ("vectors", "embedding"),
 }
 
 
