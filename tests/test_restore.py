@@ -168,6 +168,7 @@ BAD = {  # what is said of it: the statement
     "jobs row": "UPDATE jobs SET stage = 'x'",
     "revisions row 1: before": "UPDATE revisions SET before = '[]' WHERE id = 1",
     "revisions row 1: after": """UPDATE revisions SET after = '{"state": "x"}' WHERE id = 1""",
+    "revisions row 1: after has sources": """UPDATE revisions SET after = '{"sources": [[999, 1]]}' WHERE id = 1""",
     "revisions row 1: recorded_at": "UPDATE revisions SET recorded_at = 'x' WHERE id = 1",
     "changes row 1: what": "UPDATE changes SET what = 'x' WHERE position = 1",
     "sqlite_sequence row 'changes': seq": "UPDATE sqlite_sequence SET seq = 9223372036854775807",

@@ -86,6 +86,7 @@ def _unreadable(connection: sqlite3.Connection, progress: Callable[[int], None])
             progress(done)
         for reference in (*table.references, *_UNDECLARED.get(table.name, ())):
             yield from _dangling(connection, table, reference)
+    yield from _dangling_in_revisions(connection)
     yield from _wholes(connection)
 
 
@@ -213,9 +214,9 @@ def _is_record(cell: str) -> bool:
 
 def _is_kept(name: str, value: Any) -> bool:
     if name == "sources":
-        return all(type(message) is int and born in (0, 1) for message, born in value)
+        return all(_is_key(message) and born in (0, 1) for message, born in value)
     if name == "links":
-        return all(type(target) is int and _LINK.holds(kind) for target, kind in value)
+        return all(_is_key(target) and _LINK.holds(kind) for target, kind in value)
     column = _ENTRY.get(name)
     if column is None:
         return True  # nothing reads it
@@ -223,6 +224,10 @@ def _is_kept(name: str, value: Any) -> bool:
         value = float(value)
     says = _SAYS["entries"].get(name, _OF_TYPE.get(column.type))
     return _type_fault(column, value) is None and (value is None or says is None or says.holds(value))
+
+
+def _is_key(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MOST
 
 
 _ENTRY: Final = {column.name: column for table in tables() if table.name == "entries" for column in table.columns}
@@ -330,6 +335,19 @@ def _dangling(connection: sqlite3.Connection, table: Table, reference: Reference
         yield Unreadable(
             table.name, _named(tuple(key)), column, f"{_shown(cell)} points to a missing row of {parent}", "points"
         )
+
+
+def _dangling_in_revisions(connection: sqlite3.Connection) -> Iterator[Unreadable]:
+    """The rows that revisions speak of: no column says that these are there."""
+    for id, *sides in connection.execute("SELECT id, before, after FROM revisions"):
+        for column, side in zip(("before", "after"), sides, strict=True):
+            if not _holds(_RECORD, side):
+                continue  # that was said
+            for name, parent in (("sources", "messages"), ("links", "entries")):
+                for key, _ in json.loads(side).get(name, ()):
+                    if connection.execute(f"SELECT 1 FROM {parent} WHERE id = ?", (key,)).fetchone() is None:
+                        why = f"has {name} that point to a missing row of {parent}: {key}"
+                        yield Unreadable("revisions", str(id), column, why)
 
 
 def _wholes(connection: sqlite3.Connection) -> Iterator[Unreadable]:
