@@ -39,9 +39,20 @@ def adopt(path: Path, *, progress: Callable[[int], None]) -> str | None:
             migrate(connection)
             if found := read_through(connection, most=1, progress=progress):
                 return str(found[0])
+            _page_as_ours(connection)
             sound = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return None if sound == "ok" else str(sound)
     except sqlite3.Error as error:
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _OF_THE_DISK:
             raise explained(error, path) from error
         return str(error)
+
+
+def _page_as_ours(connection: sqlite3.Connection) -> None:
+    """Give a file of another SQLite the page size of ours: it cannot be put in the place of one that has another."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        ours = fresh.execute("PRAGMA page_size").fetchone()[0]
+    if connection.execute("PRAGMA page_size").fetchone()[0] != ours:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA page_size = {ours}")
+        connection.execute("VACUUM")

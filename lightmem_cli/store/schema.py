@@ -60,7 +60,11 @@ def unlike_ours(connection: sqlite3.Connection) -> str | None:
     Raises:
         StoreError: it was made by a newer lightmem.
     """
+    if connection.execute("PRAGMA encoding").fetchone()[0] != "UTF-8":
+        return "its text is not in UTF-8"
     found = _objects(connection)
+    if len(found) != connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return "its schema names something twice"
     kinds = {kind for kind, *_ in found}
     if not {("table", "migrations"), ("table", "messages")} <= {(kind, name) for kind, name, _ in found}:
         return "it does not hold the tables of a history"
