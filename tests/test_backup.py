@@ -384,8 +384,8 @@ BAD: dict[str, tuple[int, str, Callable[[dict[str, bytes], dict[str, object]], N
     "an unknown key": (INPUT, '"limt" in [retrieve]', member("profile.toml", b"[retrieve]\nlimt = 3\n")),
     "no database": (INPUT, "not a database", member("history.db", b"SQLite" * 1_000)),
     "another database": (INPUT, "tables of a history", history_with("DROP TABLE messages")),
-    "a missing table": (INPUT, "no jobs.", history_with("DROP TABLE jobs")),
-    "a missing column": (INPUT, "no entries.agent", history_with("ALTER TABLE entries DROP COLUMN agent")),
+    "a missing table": (INPUT, "no table jobs", history_with("DROP TABLE jobs")),
+    "a missing column": (INPUT, "its table entries is not", history_with("ALTER TABLE entries DROP COLUMN agent")),
     "a newer history": (STORE, "newer lightmem", history_with("INSERT INTO migrations VALUES (99, 'm', '')")),
     "missing rows": (INPUT, "missing", history_with("DELETE FROM messages WHERE id = 3")),
     "a trigger": (INPUT, "trigger", history_with("CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM runs; END")),
@@ -465,7 +465,7 @@ def test_a_history_of_the_first_version_is_brought_up(source: Path, home: Path, 
                 )
             members["history.db"] = (folder / "x.db").read_bytes()
         manifest["files"]["history.db"] = {"bytes": 0, "sha256": ""}  # type: ignore[index]
-        manifest["messages"] = 1
+        manifest |= {"messages": 1, "entries": 0}
 
     assert ran("restore", repacked(source, tmp_path / "old.zip", change), "--home", home).exit_code == DONE
     assert is_well(home)

@@ -477,8 +477,8 @@ def test_a_job_that_no_model_does_is_taken_out_of_its_batch(copy: Path) -> None:
 
 
 BEYOND: dict[str, tuple[str, str, list[str]]] = {
-    "a role": ("records", "no known role", [f"UPDATE messages SET role = 'ghost' WHERE id = {MESSAGE}"]),
-    "a revision": ("records", "what changed", ["UPDATE revisions SET after = '{' WHERE id = 1"]),
+    "a role": ("records", "role 'ghost' is not a role", [f"UPDATE messages SET role = 'ghost' WHERE id = {MESSAGE}"]),
+    "a revision": ("records", "revisions row 1: after '{' is not", ["UPDATE revisions SET after = '{' WHERE id = 1"]),
     "a kind that fits none": (
         "records",
         "kind",

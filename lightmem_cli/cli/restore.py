@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -37,8 +38,9 @@ def restore(
 ) -> None:
     """Make a profile from a backup.
 
-    The backup is checked first, in all its parts. A profile of that name that holds messages is replaced: that asks on
-    a terminal, and needs --yes elsewhere. A process that has it open goes on with what was restored.
+    The backup is read first, every record of it, beside what is there: a damaged one changes nothing, and the table and
+    row are named. A profile of that name that holds messages is replaced: that asks on a terminal, and needs --yes
+    elsewhere. A process that has it open goes on with what was restored.
     """
     from lightmem_cli.engine.backup import held_by, unpacked
     from lightmem_cli.profiles import profile_folder
@@ -46,8 +48,9 @@ def restore(
     named, source = _source(file)
     with ExitStack() as stack:
         stack.enter_context(interruptible("the profile is replaced whole or not at all: run it again"))
-        with progress("unpacking", unit="bytes") as report:  # gone before anything is asked
-            backup = stack.enter_context(unpacked(source, named=named, home=home, progress=report))
+        with progress("checking", unit="bytes") as report:  # gone before anything is asked
+            unpack, read = _counts(report)
+            backup = stack.enter_context(unpacked(source, named=named, home=home, progress=unpack, reading=read))
         chosen = name or profile or backup.manifest.profile
         held = held_by(profile_folder(chosen, home=home))
         if held != 0 and not confirm(_question(chosen, held, backup.manifest, named), yes=yes):
@@ -61,6 +64,18 @@ def restore(
     else:
         what = f"{render.counted(manifest.messages, 'message')}, {manifest.entries:,} entries"
         notice(f"restored profile {chosen}: {what}, as {_of(manifest)}")
+
+
+def _counts(report: Callable[..., None]) -> tuple[Callable[[int], None], Callable[[int], None]]:
+    """What takes the bytes that were unpacked, and what then takes the rows that were read, for one bar."""
+    unpacked = 0
+
+    def unpack(done: int) -> None:
+        nonlocal unpacked
+        unpacked = done
+        report(done)
+
+    return unpack, lambda rows: report(unpacked, also=f", {rows:,} rows read")
 
 
 def _source(file: str) -> tuple[str, Path | BinaryIO]:

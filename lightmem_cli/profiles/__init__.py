@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +22,7 @@ from lightmem_cli.profiles.settings import Settings
 DEFAULT = "default"
 TEMPLATE = "embedded"
 FILE = "profile.toml"
+_AWAITING = ".restored.toml"  # settings of a history that is about to take the place of the one that is there
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no folder on Windows can have these
 
 
@@ -117,6 +119,39 @@ def template_names() -> list[str]:
     return sorted(path.stem for path in _examples().glob("*.toml"))
 
 
+def await_history(folder: Path, uuid: str, text: str) -> None:
+    """Keep the settings `text` beside a profile's own until its history is the one named `uuid`: those go together."""
+    write_file(folder / _AWAITING, f"{uuid}\n{text}")
+
+
+def settle_restored(folder: Path, *, last: bool = False) -> None:
+    """Put settings that wait for their history in place, once it is there. `last`: otherwise they are of no use."""
+    waiting = folder / _AWAITING
+    try:
+        uuid, _, text = waiting.read_text(encoding="utf-8").partition("\n")
+        if uuid == _uuid_of(folder / "history.db"):
+            write_file(folder / FILE, text)
+        elif not last:
+            return
+        waiting.unlink(missing_ok=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _unusable(waiting, error) from error
+
+
+def _uuid_of(history: Path) -> str | None:
+    """The name of the history that lies there now; None where none can be read."""
+    import sqlite3  # 5 ms, and only for what a restore left
+
+    try:
+        with closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM profile WHERE key = 'uuid'").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])
+
+
 def write_file(path: Path, text: str) -> None:
     """Replace a profile's file in one step, readable by its owner alone."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -133,6 +168,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def _exists(folder: Path) -> bool:
+    settle_restored(folder)
     try:
         (folder / FILE).stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -158,32 +158,38 @@ def m004_asked(connection: sqlite3.Connection) -> None:
 MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [m001_initial, m002_looking_back, m003_shortened, m004_asked]
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Run what has not run yet, each step and its record in one transaction.
+def migrate(connection: sqlite3.Connection, *, to: int | None = None) -> None:
+    """Run what has not run yet, or of that the steps up to number `to`, each step and its record in one transaction.
 
     Raises:
         StoreError: the history was written by a newer version of lightmem.
     """
-    if _version(connection) == len(MIGRATIONS):
+    if version_of(connection) == len(MIGRATIONS):
         return
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, run_at TEXT NOT NULL)"
     )
-    for number, step in enumerate(MIGRATIONS, start=1):
+    for number, step in enumerate(MIGRATIONS[:to], start=1):
         with all_or_nothing(connection):
-            if number > _version(connection):  # asked inside the transaction: another process may have run it
+            if number > version_of(connection):  # asked inside the transaction: another process may have run it
                 step(connection)
                 record = (number, step.__name__, datetime.now(UTC).isoformat())
                 connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", record)
-    if _version(connection) > len(MIGRATIONS):
-        raise StoreError(
-            f"this memory was written by a newer lightmem (its history is version {_version(connection)}, "
-            f"this program reads up to {len(MIGRATIONS)})",
-            hint="pip install --upgrade lightmem-cli",
-        )
+    if version_of(connection) > len(MIGRATIONS):
+        raise too_new(version_of(connection))
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def too_new(version: int) -> StoreError:
+    """What to say of a history of a later `version`."""
+    return StoreError(
+        f"this memory was written by a newer lightmem (its history is version {version}, "
+        f"this program reads up to {len(MIGRATIONS)})",
+        hint="pip install --upgrade lightmem-cli",
+    )
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The number of the last step that ran; 0 before the first."""
     present = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone()
     if present is None:
         return 0

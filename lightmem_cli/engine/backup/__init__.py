@@ -5,9 +5,11 @@ A backup holds the settings and the history. The indexes are made again from the
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,12 +19,14 @@ from typing import BinaryIO
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.backup.archive import HISTORY, SETTINGS, Manifest, pack, unpack
 from lightmem_cli.engine.backup.staging import staging
-from lightmem_cli.errors import InputError, ProfileBusy, ProfileError, StoreError
-from lightmem_cli.profiles import FILE, Profile, open_profile, profile_folder, sources, write_file
+from lightmem_cli.errors import InputError, LightmemError, ProfileBusy, ProfileError, StoreError
+from lightmem_cli.profiles import FILE, Profile, await_history, profile_folder, settle_restored, sources
 from lightmem_cli.protocols import Progress
+from lightmem_cli.store.adopt import adopt
 from lightmem_cli.store.files import private_folder, storing
 from lightmem_cli.store.history import History
-from lightmem_cli.store.history.copying import fault_of, put_in_place
+from lightmem_cli.store.history.copying import put_in_place
+from lightmem_cli.store.history.counts import Counts
 
 _MAKING, _RESTORING = ".lightmem-backup-", ".restoring-"  # a name that begins with a dot names no profile
 
@@ -77,33 +81,47 @@ class Unpacked:
         """Make profile `name` from it, in place of what it may hold; the profile's folder.
 
         A new profile is there all at once. In one that exists the history is replaced in one transaction, so that
-        whoever has it open goes on with the new one; then its settings are; then the indexes are made.
+        whoever has it open goes on with the new one. Its settings wait beside it until then: should this process end
+        right after, whoever opens the profile next puts them in their place. Then the indexes are made; what is
+        missing of them is made by the next command.
 
         Raises:
             ProfileBusy: another process writes to the profile.
         """
         folder = profile_folder(name, home=home)
+        settings = sources.settle(self.folder / SETTINGS, environment=os.environ, overrides={})
         if folder.exists():
             held_by(folder)
-            put_in_place(self.folder / HISTORY, folder / HISTORY)
-            settings = (self.folder / SETTINGS).read_text(encoding="utf-8-sig")
-            with suppress(FileNotFoundError):
-                if (folder / FILE).read_text(encoding="utf-8-sig") == settings:
-                    settings = ""
-            if settings:
-                write_file(folder / FILE, settings)
+            with closing(History(self.folder / HISTORY)) as history:
+                await_history(folder, history.runs.uuid(), (self.folder / SETTINGS).read_text(encoding="utf-8-sig"))
+            try:
+                put_in_place(self.folder / HISTORY, folder / HISTORY)
+            finally:
+                settle_restored(folder, last=True)
             shutil.rmtree(folder / "vectors", ignore_errors=True)
         else:
             with storing(folder):
                 self.folder.rename(folder)
-        with Memory(open_profile(name, home=home), notice=notice) as memory:
-            memory.indexes.rebuild(space=memory.history.vectors.active_space())
+        try:
+            with Memory(Profile(name=name, folder=folder, settings=settings), notice=notice) as memory:
+                memory.indexes.rebuild(space=memory.history.vectors.active_space())
+        except LightmemError as error:  # what was to be restored is, and its indexes follow from it
+            notice(f"the indexes are not made yet: {error.message} (the next command tries again)")
         return folder
 
 
 @contextmanager
-def unpacked(source: Path | BinaryIO, *, named: str, home: Path | None, progress: Count) -> Iterator[Unpacked]:
-    """Unpack the backup `source` where profiles live, and check it in all its parts; gone at the end if not put.
+def unpacked(
+    source: Path | BinaryIO,
+    *,
+    named: str,
+    home: Path | None,
+    progress: Count,
+    reading: Count = lambda rows: None,
+) -> Iterator[Unpacked]:
+    """Unpack the backup `source` where profiles live, and read all of it; gone at the end if not put.
+
+    `progress` gets the bytes unpacked so far, and `reading` the rows read then.
 
     Raises:
         InputError: it is not a backup, or was damaged.
@@ -118,7 +136,7 @@ def unpacked(source: Path | BinaryIO, *, named: str, home: Path | None, progress
         inside = private_folder(folder / "profile")
         manifest = unpack(path, inside, named=named, progress=progress)
         _check_settings(inside / SETTINGS, named=named)
-        _make_own(inside / HISTORY, manifest, named=named)
+        _make_own(inside / HISTORY, manifest, named=named, reading=reading)
         yield Unpacked(manifest, inside)
 
 
@@ -136,7 +154,7 @@ def held_by(folder: Path) -> int | None:
                 message = f"{owners[0].named}, is writing to this memory"
                 raise ProfileBusy(message, hint="let it finish, or end it, and try again")
             return history.counts.messages()
-    except StoreError:
+    except (StoreError, sqlite3.Error, TypeError):  # TypeError: a lease that says nothing
         return None
 
 
@@ -150,15 +168,21 @@ def _check_settings(path: Path, *, named: str) -> None:
         ) from error
 
 
-def _make_own(path: Path, manifest: Manifest, *, named: str) -> None:
-    """Check the history of a backup, and bring it up to today's tables."""
-    fault = fault_of(path)
+def _make_own(path: Path, manifest: Manifest, *, named: str, reading: Count) -> None:
+    """Read the history of a backup whole, bring it up to today's tables, and make it nobody else's."""
+    fault = adopt(path, progress=reading)
     if fault is None:
         with closing(History(path)) as history:
-            fault = history.copying.lacks()
-            if fault is None and history.counts.messages() != manifest.messages:
-                fault = "it does not hold as many messages as it says"
+            fault = _miscounted(manifest, history.counts)
             if fault is None:
                 history.copying.come_apart()
     if fault is not None:
         raise InputError(f"{named} was damaged: {fault}", hint="try another backup")
+
+
+def _miscounted(manifest: Manifest, counts: Counts) -> str | None:
+    if counts.messages() != manifest.messages:
+        return "it does not hold as many messages as it says"
+    if sum(sum(its.values()) for its in counts.entries().values()) != manifest.entries:
+        return "it does not hold as many entries as it says"
+    return None

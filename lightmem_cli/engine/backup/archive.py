@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
+    struct.error,
     NotImplementedError,
     RuntimeError,
     OverflowError,
@@ -176,6 +178,8 @@ def _opened(archive: zipfile.ZipFile, name: str, *, named: str) -> IO[bytes]:
     except KeyError as error:
         message = f"{named} is not a backup of lightmem: there is no {name} in it"
         raise InputError(message, hint="lightmem backup FILE makes one") from error
+    if archive.namelist().count(name) > 1:
+        raise _damaged(named, f"{name} is in it more than once")
     if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _damaged(named, f"{name} is packed in an unknown way")
     return archive.open(found)

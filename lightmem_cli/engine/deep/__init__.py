@@ -12,7 +12,17 @@ from contextlib import ExitStack
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.deep import derived, seen
 from lightmem_cli.engine.deep.mending import RESTORE, Mending, examine
-from lightmem_cli.engine.deep.tables import CALLS, ENTRIES, MESSAGES, READABLE, SHORTENED, TOPICS, TURNS, WORK
+from lightmem_cli.engine.deep.tables import (
+    CALLS,
+    ENTRIES,
+    MESSAGES,
+    READABLE,
+    SHORTENED,
+    TOPICS,
+    TURNS,
+    WORK,
+    is_mended,
+)
 from lightmem_cli.engine.doctor import (
     Finding,
     check_embedder,
@@ -23,6 +33,9 @@ from lightmem_cli.engine.doctor import (
 )
 from lightmem_cli.engine.shorten import not_shortened, shorten_rest
 from lightmem_cli.errors import MissingPart
+from lightmem_cli.store.read_through import read_through
+
+_MOST = 1000  # cells that cannot be read: who has more needs no count
 
 
 def rows_of(memory: Memory) -> int:
@@ -43,12 +56,12 @@ def deep(memory: Memory, *, progress: Callable[[int], None]) -> list[Finding]:
 
     with ExitStack() as stack:
         mending = Mending(memory, stack)
-        broken = derived.broken_indexes(memory)
         findings = [_check_file(mending)]
         if findings[0].well:
-            findings += examine(mending, READABLE)
+            findings += _check_records(mending)
         if not all(finding.well for finding in findings):
             return findings  # what cannot be read cannot be compared
+        broken = derived.broken_indexes(memory)
         step(memory.history.counts.messages())
         return findings + _check_history(mending, step=step) + _check_derived(mending, broken, step=step)
 
@@ -95,6 +108,17 @@ def _check_file(mending: Mending) -> Finding:
     if left:
         return Finding("history", False, left[0], RESTORE)
     return Finding("history", True, f"{problems[0]}: its indexes were made again", mended=True)
+
+
+def _check_records(mending: Mending) -> list[Finding]:
+    """Whether every record can be read: first what nothing here mends, which would stand in the way of the rest."""
+    history = mending.history
+    with history.checks.snapshot():
+        found = read_through(history.connection, most=_MOST, progress=lambda rows: None, passes=is_mended)
+    if not found:
+        return examine(mending, READABLE)
+    count = f"{len(found):,}" if len(found) < _MOST else f"{_MOST:,} or more"
+    return [Finding(READABLE.name, False, f"cells that cannot be read: {count}, the first is {found[0]}", RESTORE)]
 
 
 def _check_shortened(mending: Mending) -> list[Finding]:

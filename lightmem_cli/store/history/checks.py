@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightmem_cli.records import Kind, LinkKind, Role, State, row_text
+from lightmem_cli.records import Kind, LinkKind, State, row_text
 from lightmem_cli.store.history.births import Born, births, unlike_recorded
 from lightmem_cli.store.history.call_checks import CallChecks
-from lightmem_cli.store.history.columns import epoch, to_time
+from lightmem_cli.store.history.columns import epoch, is_time, to_time
 from lightmem_cli.store.history.compressed import CompressedTexts
 from lightmem_cli.store.history.connection import translated
 from lightmem_cli.store.history.faults import Fault, faults
@@ -73,9 +73,6 @@ class Checks:
         query = f"SELECT id, name FROM {table} WHERE {column} NOT IN (SELECT value FROM json_each(?)) ORDER BY id"
         return self._faults(query, listed)
 
-    def unknown_roles(self) -> list[Fault]:
-        return self.unknown_words("messages", "role", [role.value for role in Role])
-
     def unknown_kinds(self) -> list[Fault]:
         return self.unknown_words("entries", "kind", [kind.value for kind in Kind])
 
@@ -99,14 +96,6 @@ class Checks:
             for column in ("keywords", "entities")
         )
         return self._faults(f"SELECT id, name FROM entries WHERE {unread} ORDER BY id")
-
-    def unreadable_revisions(self) -> list[Fault]:
-        """Revisions that do not say what they changed."""
-        read = "CASE WHEN json_valid({0}) THEN json_type({0}) = 'object' ELSE 0 END"
-        return self._faults(
-            "SELECT r.id, 'revision ' || r.id FROM revisions r"
-            f" WHERE NOT ({read.format('r.before')} AND {read.format('r.after')}) ORDER BY r.id"
-        )
 
     def wrong_times(self, table: str) -> list[Fault]:
         """Rows of `messages` or `entries` with a time that is none, or that is kept as another number of seconds."""
@@ -332,8 +321,4 @@ class Checks:
 
 def _sound_times(seconds: float | None, times: list[str | None]) -> bool:
     """Whether all of a row's times can be read, and the first is kept as `seconds`, too."""
-    try:
-        found = [to_time(time) for time in times]
-    except (ValueError, TypeError):
-        return False
-    return all(time is None or time.tzinfo is not None for time in found) and epoch(found[0]) == seconds
+    return all(is_time(time) for time in times) and epoch(to_time(times[0])) == seconds

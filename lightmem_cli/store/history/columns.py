@@ -31,3 +31,21 @@ def from_names(values: tuple[str, ...]) -> str:
 @lru_cache(maxsize=4096)
 def to_names(value: str) -> tuple[str, ...]:
     return () if value == "[]" else tuple(json.loads(value))
+
+
+def is_time(value: object) -> bool:
+    """Whether a column holds a time with its zone, or none."""
+    try:
+        time = to_time(value)
+    except (ValueError, TypeError):
+        return False
+    return time is None or time.tzinfo is not None
+
+
+def are_names(value: object) -> bool:
+    """Whether a column holds a list of names."""
+    try:
+        names = json.loads(value)  # type: ignore[arg-type]  # a damaged row holds anything
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lightmem_cli.errors import ProfileBusy
 from lightmem_cli.store.history.connection import BUSY_SECONDS, explained
-from lightmem_cli.store.migrations import migrate
 from lightmem_cli.store.sqlite import all_or_nothing
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -37,38 +36,12 @@ class Copying:
             at = self._path if _code(error) in ours else copy
             raise explained(error, at) from error
 
-    def lacks(self) -> str | None:
-        """A column that a history has and this file, for all its migrations, has not."""
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-            migrate(fresh)
-            missing = _columns(fresh) - _columns(self._connection)
-        return f"its history has no {'.'.join(min(missing))}" if missing else None
-
     def come_apart(self) -> None:
         """Make this copy a history of its own: nobody works on it, and no index of the one it came from is its own."""
         with all_or_nothing(self._connection):
             self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease IS NOT NULL")
             self._connection.execute("DELETE FROM leases")
             self._connection.execute("UPDATE profile SET value = ? WHERE key = 'uuid'", (uuid.uuid4().hex,))
-
-
-def fault_of(path: Path) -> str | None:
-    """Why the file `path` cannot be a history, if so; it is only read, and nothing in it is run."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA trusted_schema = OFF")
-            kinds = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchall())
-            if not {"migrations", "messages"} <= {name for name, kind in kinds.items() if kind == "table"}:
-                return "it does not hold the tables of a history"
-            if set(kinds.values()) - {"table", "index"}:
-                return "it holds triggers or views, which no history does"
-            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    if found != "ok":
-        return str(found)
-    return f"{orphan[0]} row {orphan[1]} points to a missing {orphan[2]}" if orphan else None
 
 
 def put_in_place(copy: Path, target: Path) -> None:
@@ -93,11 +66,6 @@ def put_in_place(copy: Path, target: Path) -> None:
         for left in ("-wal", "-shm"):  # SQLite would replay another file's log into this one
             target.with_name(target.name + left).unlink(missing_ok=True)
         copy.replace(target)
-
-
-def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    query = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
-    return {(table, column) for table, column in connection.execute(query)}
 
 
 def _patience(target: Path) -> Callable[[int, int, int], None]:

@@ -11,11 +11,11 @@ from lightmem_cli.records import Entry, Kind, LinkKind, MessageKey, State, TimeR
 from lightmem_cli.store.history.columns import epoch, from_names, from_time, now, to_names, to_time
 from lightmem_cli.store.history.runs import Runs
 
-_COLUMNS = (
+ENTRY_COLUMNS = (
     "name, kind, text, conversation, session, speaker, agent, said_at, happened_from, happened_to, valid_until, "
     "importance, keywords, entities, state, pinned, prompt, model, version, recorded_at"
 )
-_NAMES = _COLUMNS.split(", ")
+_NAMES = ENTRY_COLUMNS.split(", ")
 _KINDS = {kind.value: kind for kind in Kind}
 _STATES = {state.value: state for state in State}
 _AT_ONCE = 500  # SQLite's oldest limit on parameters is 999
@@ -52,8 +52,9 @@ class Entries:
             return None
         full, birth = _birth(entry)
         columns = {**columns_of(entry), "name": self._free_name(full), "recorded_at": now()}
+        marks = ", ".join("?" * (len(_NAMES) + 3))
         row = self._connection.execute(
-            f"INSERT INTO entries ({_COLUMNS}, birth, said_epoch, run) VALUES ({', '.join('?' * (len(_NAMES) + 3))})",
+            f"INSERT INTO entries ({ENTRY_COLUMNS}, birth, said_epoch, run) VALUES ({marks})",
             (*(columns[name] for name in _NAMES), birth, epoch(entry.said_at), run),
         )
         id = int(row.lastrowid or 0)
@@ -84,8 +85,8 @@ class Entries:
                 some,
             ):
                 sources.setdefault(entry, []).append(MessageKey(*key))
-            rows = self._connection.execute(f"SELECT id, {_COLUMNS} FROM entries WHERE id IN ({marks})", some)
-            found |= {row[0]: _entry(row[1:], tuple(sources.get(row[0], ()))) for row in rows}
+            rows = self._connection.execute(f"SELECT id, {ENTRY_COLUMNS} FROM entries WHERE id IN ({marks})", some)
+            found |= {row[0]: entry_from(row[1:], tuple(sources.get(row[0], ()))) for row in rows}
         return found
 
     def find(self, prefix: str, *, limit: int = 5) -> list[tuple[int, str]]:
@@ -219,7 +220,7 @@ def _listed(ids: Iterable[int]) -> str:
 def entry_with(entry: Entry, columns: Mapping[str, object]) -> Entry:
     """`entry` with some columns of its row as `columns` has them; its sources stay."""
     row = columns_of(entry) | {name: value for name, value in columns.items() if name in _NAMES}
-    return _entry(tuple(row[name] for name in _NAMES), entry.sources)
+    return entry_from(tuple(row[name] for name in _NAMES), entry.sources)
 
 
 def columns_of(entry: Entry) -> dict[str, object]:
@@ -248,8 +249,8 @@ def columns_of(entry: Entry) -> dict[str, object]:
     }
 
 
-def _entry(row: tuple[Any, ...], sources: tuple[MessageKey, ...]) -> Entry:
-    """An entry from a row of `_COLUMNS`; a query reads hundreds, so nothing here is looked up by name."""
+def entry_from(row: tuple[Any, ...], sources: tuple[MessageKey, ...]) -> Entry:
+    """An entry from a row of `ENTRY_COLUMNS`; a query reads hundreds, so nothing here is looked up by name."""
     (name, kind, text, conversation, session, speaker, agent, said_at, start, end, valid_until) = row[:11]
     (importance, keywords, entities, state, pinned, prompt, model, version, recorded_at) = row[11:]
     first, last = to_time(start), to_time(end)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lightmem_cli.records import LinkKind
-from lightmem_cli.store.history.columns import epoch, to_time
+from lightmem_cli.store.history.columns import are_names, epoch, is_time, to_time
 from lightmem_cli.store.history.runs import Runs, What
 
 _OUT_OF_THE_WAY = 1 << 40  # no session has so many messages
@@ -65,7 +65,7 @@ class Mends:
         for id in ids:
             for column in ("keywords", "entities"):
                 row = self._connection.execute(f"SELECT {column} FROM entries WHERE id = ?", (id,)).fetchone()
-                if not _are_names(row[0]):
+                if not are_names(row[0]):
                     self.set_entry(id, **{column: "[]"})
 
     def tell_times(self, table: str, ids: Iterable[int]) -> None:
@@ -75,7 +75,7 @@ class Mends:
                 f"SELECT said_at, said_epoch FROM {table} WHERE id = ?", (id,)
             ).fetchone()
             columns: dict[str, object] = {}
-            if _is_time(said_at):
+            if is_time(said_at):
                 columns["said_epoch"] = epoch(to_time(said_at))
             else:
                 known = isinstance(seconds, int | float)
@@ -84,7 +84,7 @@ class Mends:
             if table == "entries":
                 others = self._connection.execute(f"SELECT {', '.join(_TIMES)} FROM entries WHERE id = ?", (id,))
                 row = dict(zip(_TIMES, others.fetchone(), strict=True))
-                columns |= {name: None for name, value in row.items() if not _is_time(value)}
+                columns |= {name: None for name, value in row.items() if not is_time(value)}
             self._set(table, id, columns)
 
     def place_messages(self) -> None:
@@ -187,19 +187,3 @@ class Mends:
 
     def _ids(self, query: str, *values: object) -> list[int]:
         return [id for (id,) in self._connection.execute(query, values)]
-
-
-def _is_time(value: str | None) -> bool:
-    try:
-        time = to_time(value)
-    except (ValueError, TypeError):
-        return False
-    return time is None or time.tzinfo is not None
-
-
-def _are_names(value: str) -> bool:
-    try:
-        names = json.loads(value)
-    except (ValueError, TypeError):
-        return False
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)

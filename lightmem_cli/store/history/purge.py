@@ -18,7 +18,7 @@ from lightmem_cli.store.history.vectors import VectorShelf
 # What an entry says, which may have come from any message it ever rested on. The rest says where it belongs.
 _SAID = ("text", "speaker", "agent", "said_at", "importance", "keywords", "entities", "prompt", "model")
 _CONTENT = (*_SAID, "happened_from", "happened_to", "valid_until")
-_UNFINISHED = "purging"  # the key in `profile` while erased words may still stand somewhere on the disk
+UNFINISHED = "purging"  # the key in `profile` while erased words may still stand somewhere on the disk
 
 
 class Spoken(NamedTuple):
@@ -186,16 +186,16 @@ class Purge:
 
     def begin(self, run: int) -> None:
         """Note that what the purge `run` erased may still stand on the disk."""
-        self._connection.execute("INSERT OR REPLACE INTO profile VALUES (?, ?)", (_UNFINISHED, str(run)))
+        self._connection.execute("INSERT OR REPLACE INTO profile VALUES (?, ?)", (UNFINISHED, str(run)))
 
     def unfinished(self) -> int | None:
         """The purge whose erased words may still stand on the disk."""
-        row = self._connection.execute("SELECT value FROM profile WHERE key = ?", (_UNFINISHED,)).fetchone()
+        row = self._connection.execute("SELECT value FROM profile WHERE key = ?", (UNFINISHED,)).fetchone()
         return None if row is None else int(row[0])
 
     def end(self, run: int) -> None:
         """Note that nothing is left of what `run` erased; a purge that began since has its own end."""
-        self._connection.execute("DELETE FROM profile WHERE key = ? AND value = ?", (_UNFINISHED, str(run)))
+        self._connection.execute("DELETE FROM profile WHERE key = ? AND value = ?", (UNFINISHED, str(run)))
 
     def compact(self) -> bool:
         """Write the file anew from its rows and empty its log; False while a reader keeps the log. In no transaction.

@@ -14,7 +14,7 @@ from lightmem_cli.store.history.runs import UNDOES_BIRTH, Runs
 
 Values: TypeAlias = dict[str, Any]  # of the columns of `entries`; and `sources` and `links`, see Revision
 
-_SELECT = "SELECT id, entry, run, step, before, after, reason, recorded_at, undoes FROM revisions"
+REVISION_COLUMNS = "id, entry, run, step, before, after, reason, recorded_at, undoes"
 
 
 class Revision(NamedTuple):
@@ -131,10 +131,9 @@ class Revisions:
         return self._select("WHERE step = ? ORDER BY id", step)
 
     def _select(self, where: str, *values: object) -> list[Revision]:
-        rows = self._connection.execute(f"{_SELECT} {where}", values)
         return [
-            Revision(id, entry, run, step, json.loads(before), json.loads(after), reason, recorded_at, undoes)
-            for id, entry, run, step, before, after, reason, recorded_at, undoes in rows
+            revision_from(row)
+            for row in self._connection.execute(f"SELECT {REVISION_COLUMNS} FROM revisions {where}", values)
         ]
 
     def _sources(self, id: int) -> list[tuple[int, int]]:
@@ -188,6 +187,12 @@ class Revisions:
         )
         self._runs.changed("entry", [id])
         return int(row.lastrowid or 0)
+
+
+def revision_from(row: tuple[Any, ...]) -> Revision:
+    """A revision from a row of `REVISION_COLUMNS`."""
+    id, entry, run, step, before, after, reason, recorded_at, undoes = row
+    return Revision(id, entry, run, step, json.loads(before), json.loads(after), reason, recorded_at, undoes)
 
 
 def _ids(entries: Iterable[int]) -> str:
