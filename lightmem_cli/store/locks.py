@@ -95,7 +95,7 @@ class Leases:
         """
         assert self._mine is None, "whoever is at work holds one lease"
         private_folder(self._folder)
-        number = int.from_bytes(os.urandom(8)) >> 2  # an integer of SQLite's
+        number = int.from_bytes(os.urandom(6))
         path = self._path(number)
         with storing(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -129,7 +129,7 @@ class Leases:
             self._mine = None
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:016x}{_SUFFIX}"
+        return self._folder / f"{number:012x}{_SUFFIX}"
 
 
 def is_held(path: Path) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lightmem_cli.store.files import storing
+from lightmem_cli.store.locks import exclusive, is_held
 
 _LOCK = "lock"
 _YOUNG_SECONDS = 60.0  # between the making of a folder and its lock there is a moment
@@ -25,9 +24,8 @@ def staging(folder: Path, *, prefix: str) -> Iterator[Path]:
             if _abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
-    lock = FileLock(path / _LOCK, mode=0o600)
     try:
-        with lock:
+        with exclusive(path / _LOCK, wait=0, busy=f"{path} is held by another process"):
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -38,7 +36,6 @@ def _abandoned(path: Path) -> bool:
     try:
         if not (path / _LOCK).exists():
             return time.time() - path.stat().st_mtime > _YOUNG_SECONDS
-        with FileLock(path / _LOCK, timeout=0):
-            return True
-    except (Timeout, OSError):
+    except OSError:
         return False
+    return not is_held(path / _LOCK)
