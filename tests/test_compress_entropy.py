@@ -58,7 +58,8 @@ def is_part(left: str, text: str) -> bool:
 
 def runs(text: str) -> set[str]:
     """The words of scripts that write spaces, and numbers."""
-    return set(re.findall(r"[^\W_\u0300-\u036f\u0900-\u0fff\u3040-\u30ff\u4e00-\u9fff]+", text))
+    han = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    return set(re.findall(rf"[^\W_\u0300-\u036f\u0900-\u0fff\u3040-\u30ff{han}]+", text))
 
 
 # ---- laws -------------------------------------------------------------------------------------------------------

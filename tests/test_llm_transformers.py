@@ -140,10 +140,18 @@ def test_at_temperature_0_neither_seed_nor_recommended_sampling_matter() -> None
     assert len({chat(options={"seed": seed}).complete(ASKED, most=40).text for seed in range(3)}) == 1
 
 
-@pytest.fixture(params=["qwen2", "gpt2", "sliding window", "running state"])
+@pytest.fixture(params=["qwen2", "gpt2", "sliding window", "running state", "mamba", "qwen3-next"])
 def folder_of_a_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Lfm2Config, MistralConfig
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        Lfm2Config,
+        MambaConfig,
+        MistralConfig,
+        Qwen3NextConfig,
+    )
 
     if request.param == "gpt2":
         return make_tiny_gpt2(tmp_path, begins=False)
@@ -154,6 +162,24 @@ def folder_of_a_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     shape: dict[str, Any] = {key: sizes[key] for key in kept} | {"num_attention_heads": 4, "num_key_value_heads": 2}
     if request.param == "sliding window":
         config: Any = MistralConfig(**shape, sliding_window=16, head_dim=8, initializer_range=0.3)
+    elif request.param == "mamba":
+        config = MambaConfig(
+            **{key: shape[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers")},
+            tie_word_embeddings=False,
+            initializer_range=0.3,
+        )
+    elif request.param == "qwen3-next":
+        config = Qwen3NextConfig(
+            **shape,
+            head_dim=8,
+            layer_types=["linear_attention", "full_attention"],
+            linear_num_key_heads=2,
+            linear_num_value_heads=2,
+            linear_key_head_dim=8,
+            linear_value_head_dim=8,
+            num_experts=0,
+            initializer_range=0.3,
+        )
     else:
         config = Lfm2Config(**shape, layer_types=["conv", "full_attention"], initializer_range=0.3)
     with torch.random.fork_rng(devices=[]):
@@ -555,6 +581,42 @@ def test_a_broken_folder_is_one_line_and_a_hint(tmp_path: Path, what: str) -> No
         chat(folder).complete(ASKED, most=5)
     assert "\n" not in raised.value.message
     assert str(raised.value.hint).startswith(f"copy the model's files to {folder} anew")
+
+
+def test_a_model_that_does_not_hand_out_what_it_computed_is_refused(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, RwkvConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_chat())
+    tokenizer.save_pretrained(tmp_path)
+    config = RwkvConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, attention_hidden_size=32)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(MissingPart, match="does not hand out what it computed"):
+        chat(tmp_path).complete(ASKED, most=5)
+
+
+@pytest.mark.parametrize("name", ["cache", "anything"])
+def test_what_a_model_computed_is_handed_back_under_the_name_it_came_by(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import torch
+    from transformers import Cache
+    from transformers.utils import ModelOutput
+
+    expected = says(chat().complete(ASKED, most=20))
+    model = chat()
+    causal = model._chat_model()._model
+    forward = causal.forward
+    out = forward(input_ids=torch.tensor([[0]]), use_cache=True)
+    own = next(key for key, value in out.items() if isinstance(value, Cache))
+
+    def renamed(*, input_ids: Any, use_cache: bool, logits_to_keep: int = 0, **known: Any) -> Any:
+        assert known.keys() <= {name}
+        handed = {own: known[name]} if known else {}
+        out = forward(input_ids=input_ids, use_cache=use_cache, logits_to_keep=logits_to_keep, **handed)
+        return ModelOutput({"logits": out.logits, name: out[own]})
+
+    monkeypatch.setattr(causal, "forward", renamed)
+    assert says(model.complete(ASKED, most=20)) == expected
 
 
 def test_models_that_write_nothing_are_refused(tmp_path: Path) -> None:

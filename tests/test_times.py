@@ -113,6 +113,11 @@ def test_new_year_and_leap_days() -> None:
     )
 
 
+def test_what_began_in_no_weekend_begins_today() -> None:
+    (found,) = find_times("the last 0 weekends", datetime(2000, 2, 1, tzinfo=UTC))
+    assert found.range == (datetime(2000, 2, 1, tzinfo=UTC), datetime(2000, 2, 2, tzinfo=UTC))
+
+
 def test_several_mentions_come_in_order() -> None:
     found = find_times("I moved in 2016, and last week I moved again.", SAID)
     assert [mention.text for mention in found] == ["in 2016", "last week"]

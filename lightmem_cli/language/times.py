@@ -252,7 +252,8 @@ def _units_away(today: date, unit: str, low: int, high: int) -> _Days:
 def _span(parts: _Parts, today: date, _: bool) -> _Days:
     """ "The last three weeks": from then up to and with today."""
     most = _count(parts["span"])[1]
-    return _units_away(today, parts["span_unit"].lower(), -most, -most)[0], today + timedelta(days=1)
+    begin = _units_away(today, parts["span_unit"].lower(), -most, -most)[0]
+    return min(begin, today), today + timedelta(days=1)  # of "the last 0 weekends", this week's is still to come
 
 
 def _which_unit(parts: _Parts, today: date, _: bool) -> _Days:

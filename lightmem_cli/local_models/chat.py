@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from lightmem_cli.errors import MissingPart, ModelError, Unavailable
 from lightmem_cli.local_models.causal_files import load_weights
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 _KEPT: Final = 4  # prefixes whose keys and values stay in memory: one per task; 1,000 tokens of an 8B model are 128 MB
-_CACHES: Final = ("past_key_values", "cache_params")  # how a model's forward names what it computed so far
+# Layers that attend to all that came before them, or to a window of it, as a model's config.json names them. Any other
+# kind is read whole, which is right for each and slower: it may keep a state that only grows token by token.
+_ATTEND: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention", "indexed_attention"})
+_Computed: TypeAlias = dict[str, Any]  # what a model computed so far, by the name that it takes it under
 _NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
 
@@ -53,20 +56,19 @@ class ChatModel:
         """
         with _told_in_a_line(Unavailable):
             self._model = load_weights(folder, device, dtype=_precision(device), hint=hint)
+        self._folder, self._hint = folder, hint
         self._device = device
         self._keep = keep
-        self._kept: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, ...], _Computed] = OrderedDict()
+        # Where a model takes no such argument, the scores after every token are computed: only memory is lost.
         takes = inspect.signature(self._model.forward).parameters
-        self._cache_name = next((name for name in _CACHES if name in takes), "")
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        if not self._cache_name:
-            raise MissingPart(f"the model in {folder} cannot be used: it does not hand out what it computed", hint=hint)
         rows = self._model.get_input_embeddings().weight.shape[0]
         if tokens.size > rows:  # beside marks that were added later, and are never read
             raise MissingPart(
                 f"in {folder} the tokenizer is another model's: {tokens.size} tokens, {rows} rows", hint=hint
             )
-        self._parts = self._cache_name == _CACHES[0] and _in_parts(self._new_cache())
+        self._parts = _in_parts(self._model.config)
         self._ends = tokens.ends | _listed(self._model.generation_config.eos_token_id)
         if not self._ends:
             raise MissingPart(f"the model in {folder} has no token that ends a reply", hint=hint)
@@ -104,6 +106,7 @@ class ChatModel:
 
         Raises:
             ModelError: there is not enough memory, or the model computes what is no number.
+            MissingPart: the model cannot go on from what it read.
         """
         choice = Choice(sampling.recommended(self._model.generation_config))
         try:
@@ -150,15 +153,15 @@ class ChatModel:
             told([token])
             unread = [token]
 
-    def _begun(self, asked: Asked) -> tuple[Any, int]:
+    def _begun(self, asked: Asked) -> tuple[_Computed, int]:
         """What is computed of a prompt's fixed part, for one reply, and how many of its tokens were so before."""
         if not self._parts or not asked.fixed:
-            return self._new_cache(), 0
+            return {}, 0
         fixed = tuple(asked.ids[: asked.fixed])
         if fixed in self._kept:
             self._kept.move_to_end(fixed)
             return copy.deepcopy(self._kept[fixed]), len(fixed)
-        cache = self._new_cache()
+        cache: _Computed = {}
         self._read(cache, fixed, at_once=True)
         if self._keep:
             self._kept[fixed] = copy.deepcopy(cache)
@@ -166,20 +169,26 @@ class ChatModel:
                 self._kept.popitem(last=False)
         return cache, 0
 
-    def _read(self, cache: Any, ids: Sequence[int], *, at_once: bool) -> torch.Tensor:
-        """The scores of each token to come after `ids`, which follow what is in `cache`, shape (tokens,)."""
+    def _read(self, cache: _Computed, ids: Sequence[int], *, at_once: bool) -> torch.Tensor:
+        """The scores of each token to come after `ids`, which follow what is in `cache`, shape (tokens,).
+
+        What is computed of `ids` goes into `cache`. A model takes it under the name that it hands it out by:
+        `past_key_values`, `cache_params` or `cache`, by its kind and the release of transformers.
+        """
         import torch
+        from transformers import Cache
 
         for part in [ids] if at_once else [[id] for id in ids]:
             row = torch.tensor([part], device=self._device)
-            how = {self._cache_name: cache, "use_cache": True, **self._last_only}
-            scores: torch.Tensor = self._model(input_ids=row, **how).logits[0, -1]
+            out = self._model(input_ids=row, use_cache=True, **cache, **self._last_only)
+            cache.update((name, value) for name, value in out.items() if isinstance(value, Cache))
+            if not cache:
+                raise MissingPart(
+                    f"the model in {self._folder} cannot be used: it does not hand out what it computed",
+                    hint=self._hint,
+                )
+            scores: torch.Tensor = out.logits[0, -1]
         return scores
-
-    def _new_cache(self) -> Any:
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self._model.config.get_text_config(decoder=True))
 
 
 @contextmanager
@@ -205,9 +214,10 @@ def _precision(device: str) -> torch.dtype:
     return torch.float16
 
 
-def _in_parts(cache: Any) -> bool:
-    """Whether a model with such a cache reads a text in parts as it reads it whole: each layer attends to all of it."""
-    return not any(hasattr(layer, "update_recurrent_state") for layer in cache.layers)
+def _in_parts(config: Any) -> bool:
+    """Whether a model reads a text in parts as it reads it whole: each of its layers attends to what came before."""
+    kinds = getattr(config.get_text_config(decoder=True), "layer_types", None)
+    return kinds is None or _ATTEND.issuperset(kinds)
 
 
 def _listed(ids: int | list[int] | None) -> frozenset[int]:

@@ -98,14 +98,15 @@ def read_refusal(error: APIError, *, key: str) -> Refused:
             reached = "silence"
         return Refused(without_key(str(why or error) or type(why).__name__, key=key), reached)
     status, headers = None, {}
-    if error.code is not None and re.fullmatch("[45][0-9]{2}", error.code):  # OpenRouter's, in the middle of a stream
-        status = int(error.code)
+    code = str(error.code or "")  # llama.cpp's is a number, which openai 2 hands on as it is
+    if re.fullmatch("[45][0-9]{2}", code):  # OpenRouter's, in the middle of a stream
+        status = int(code)
     if isinstance(error, APIStatusError):
         status = error.status_code
         headers = {name: value for name, value in error.response.headers.items() if name.startswith(_ASKED_HEADERS)}
     words = without_key(_words(error.body) or (f"HTTP {status}" if status else error.message), key=key)
-    code = f"{error.code or ''} {error.type or ''}".strip()
-    return Refused(words, "answer", status, code=code, param=str(error.param or ""), headers=headers)
+    said = f"{code} {error.type or ''}".strip()
+    return Refused(words, "answer", status, code=said, param=str(error.param or ""), headers=headers)
 
 
 def read_error(body: object, *, key: str) -> Refused | None:
