@@ -25,7 +25,7 @@ from lightmem_cli.engine.ingest import HowToIngest
 from lightmem_cli.errors import InputError, LightmemError
 from lightmem_cli.profiles import open_profile
 from lightmem_cli.store import migrations
-from lightmem_cli.store.read_through import Unreadable, read_through
+from lightmem_cli.store.read_through import BadCell, read_through
 from lightmem_cli.store.schema import tables
 
 DONE, INPUT, STORE = 0, 2, 3
@@ -247,7 +247,7 @@ def refused_if_mistyped(
         connection.execute("ROLLBACK")
 
 
-def found_in(connection: sqlite3.Connection) -> list[Unreadable]:
+def found_in(connection: sqlite3.Connection) -> list[BadCell]:
     return read_through(connection, most=50, progress=quiet)
 
 

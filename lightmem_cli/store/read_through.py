@@ -23,7 +23,7 @@ from lightmem_cli.store.history.purge import UNFINISHED
 from lightmem_cli.store.history.revisions import REVISION_COLUMNS, revision_from
 from lightmem_cli.store.history.runs import What
 from lightmem_cli.store.history.work import Stage
-from lightmem_cli.store.schema import Column, Reference, Table, tables
+from lightmem_cli.store.schema import HistoryColumn, HistoryTable, Reference, tables
 
 _AT_ONCE: Final = 4096  # rows
 _MOST: Final = 1 << 53  # of a whole number, so that SQLite can still add one to it, or some of them up
@@ -35,7 +35,7 @@ _UNREADABLE: Final = (ValueError, TypeError, ArithmeticError, LookupError, Recur
 Row: TypeAlias = tuple[Any, ...]
 
 
-class Unreadable(NamedTuple):
+class BadCell(NamedTuple):
     """A cell that nothing can read: its table, the key of its row, its column, and why.
 
     `row` is "" for the table as a whole, `column` for the row as a whole. The fault is one of "type" (also NULL, and
@@ -58,8 +58,8 @@ def read_through(
     *,
     most: int,
     progress: Callable[[int], None],
-    passes: Callable[[Unreadable], bool] = lambda one: False,
-) -> list[Unreadable]:
+    passes: Callable[[BadCell], bool] = lambda one: False,
+) -> list[BadCell]:
     """What cannot be read in a history of today's tables, `most` cells of it, but for what `passes`.
 
     `progress` gets the number of rows read so far.
@@ -74,7 +74,7 @@ def read_through(
         connection.text_factory = given
 
 
-def _unreadable(connection: sqlite3.Connection, progress: Callable[[int], None]) -> Iterator[Unreadable]:
+def _unreadable(connection: sqlite3.Connection, progress: Callable[[int], None]) -> Iterator[BadCell]:
     done = 0
     for table in tables():
         reads = _reader_of(table)
@@ -111,7 +111,7 @@ class _Says(NamedTuple):
     wanted: str
 
 
-def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
+def _reader_of(table: HistoryTable) -> Callable[[Row], list[BadCell]]:
     """What finds the cells of a row of `table` that cannot be read."""
     names = [column.name for column in table.columns]
     of_table = _SAYS.get(table.name, {})
@@ -124,11 +124,11 @@ def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
     key = itemgetter(*map(names.index, table.key))
     sound: set[tuple[type, ...]] = set()  # the types of rows that are as declared: there are few
 
-    def reads(row: Row) -> list[Unreadable]:
+    def reads(row: Row) -> list[BadCell]:
         types = tuple(map(type, row))
         if types not in sound:
             found = [
-                Unreadable(table.name, _named(key(row)), column.name, why, "type")
+                BadCell(table.name, _named(key(row)), column.name, why, "type")
                 for column, cell in zip(table.columns, row, strict=True)
                 if (why := _type_fault(column, cell)) is not None
             ]
@@ -142,12 +142,12 @@ def _reader_of(table: Table) -> Callable[[Row], list[Unreadable]]:
         ]
         if not wrong:
             wrong = [(name, why) for using, name, rule in rules if (why := _broken(rule, using(row))) is not None]
-        return [Unreadable(table.name, _named(key(row)), name, why) for name, why in wrong]
+        return [BadCell(table.name, _named(key(row)), name, why) for name, why in wrong]
 
     return reads
 
 
-def _type_fault(column: Column, cell: object) -> str | None:
+def _type_fault(column: HistoryColumn, cell: object) -> str | None:
     wanted = _TYPES[column.type]
     if cell is None:
         return f"is missing: it must be {_CALLED[wanted]}" if column.required else None
@@ -325,19 +325,19 @@ _RULES: Final[dict[str, tuple[tuple[str, str, Callable[..., str | None]], ...]]]
 _UNDECLARED: Final = {"messages": (Reference("turn", "entries", "id"),)}
 
 
-def _dangling(connection: sqlite3.Connection, table: Table, reference: Reference) -> Iterator[Unreadable]:
+def _dangling(connection: sqlite3.Connection, table: HistoryTable, reference: Reference) -> Iterator[BadCell]:
     column, parent, parents_key = reference
     rows = connection.execute(
         f"SELECT {column}, {', '.join(table.key)} FROM {table.name} t WHERE {column} IS NOT NULL"
         f" AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.{parents_key} = t.{column})"
     )
     for cell, *key in rows:
-        yield Unreadable(
+        yield BadCell(
             table.name, _named(tuple(key)), column, f"{_shown(cell)} points to a missing row of {parent}", "points"
         )
 
 
-def _dangling_in_revisions(connection: sqlite3.Connection) -> Iterator[Unreadable]:
+def _dangling_in_revisions(connection: sqlite3.Connection) -> Iterator[BadCell]:
     """The rows that revisions speak of: no column says that these are there."""
     for id, *sides in connection.execute("SELECT id, before, after FROM revisions"):
         for column, side in zip(("before", "after"), sides, strict=True):
@@ -347,24 +347,22 @@ def _dangling_in_revisions(connection: sqlite3.Connection) -> Iterator[Unreadabl
                 for key, _ in json.loads(side).get(name, ()):
                     if connection.execute(f"SELECT 1 FROM {parent} WHERE id = ?", (key,)).fetchone() is None:
                         why = f"has {name} that point to a missing row of {parent}: {key}"
-                        yield Unreadable("revisions", str(id), column, why)
+                        yield BadCell("revisions", str(id), column, why)
 
 
-def _wholes(connection: sqlite3.Connection) -> Iterator[Unreadable]:
+def _wholes(connection: sqlite3.Connection) -> Iterator[BadCell]:
     """What a table must say as a whole."""
     if connection.execute("SELECT 1 FROM profile WHERE key = 'uuid'").fetchone() is None:
-        yield Unreadable("profile", "", "uuid", "is missing")
+        yield BadCell("profile", "", "uuid", "is missing")
     spaces, searched = connection.execute("SELECT count(*), coalesce(sum(active), 0) FROM spaces").fetchone()
     if spaces and searched != 1:
-        yield Unreadable("spaces", "", "active", f"must be 1 in one row, and is so in {searched}")
+        yield BadCell("spaces", "", "active", f"must be 1 in one row, and is so in {searched}")
     rows = connection.execute(
         "SELECT v.id, length(v.embedding), 2 * s.dimension FROM vectors v JOIN spaces s ON s.id = v.space"
         " WHERE length(v.embedding) <> 2 * s.dimension"
     )
     for id, length, wanted in rows:
-        yield Unreadable("vectors", str(id), "embedding", f"has {length} bytes, and its space {wanted}")
+        yield BadCell("vectors", str(id), "embedding", f"has {length} bytes, and its space {wanted}")
     for name, last in connection.execute("SELECT name, seq FROM sqlite_sequence"):
         if type(last) is not int or not 0 <= last <= _MOST:
-            yield Unreadable(
-                "sqlite_sequence", _shown(name), "seq", f"{_shown(last)} is not {_OF_TYPE['INTEGER'].wanted}"
-            )
+            yield BadCell("sqlite_sequence", _shown(name), "seq", f"{_shown(last)} is not {_OF_TYPE['INTEGER'].wanted}")

@@ -20,7 +20,7 @@ _ANALYZED = {  # what ANALYZE leaves
 }
 
 
-class Column(NamedTuple):
+class HistoryColumn(NamedTuple):
     """A column as it was declared; `type` is INTEGER, REAL, TEXT or BLOB, `required`: it is never NULL."""
 
     name: str
@@ -36,16 +36,16 @@ class Reference(NamedTuple):
     key: str
 
 
-class Table(NamedTuple):
+class HistoryTable(NamedTuple):
     """A table as the migrations make it; `key` are the columns by which a row is named."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[HistoryColumn, ...]
     key: tuple[str, ...]
     references: tuple[Reference, ...]
 
 
-def tables() -> tuple[Table, ...]:
+def tables() -> tuple[HistoryTable, ...]:
     """The tables of a history of today, in the order they were made."""
     with closing(_fresh(len(MIGRATIONS))) as fresh:
         names = [name for kind, name, _, _ in fresh.execute(f"{_OBJECTS} ORDER BY rowid") if kind == "table"]
@@ -119,10 +119,10 @@ def _fresh(version: int) -> sqlite3.Connection:
     return connection
 
 
-def _table(connection: sqlite3.Connection, name: str) -> Table:
+def _table(connection: sqlite3.Connection, name: str) -> HistoryTable:
     rows = connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,)).fetchall()
-    columns = tuple(Column(column, kind, bool(required or key)) for column, kind, required, key in rows)
+    columns = tuple(HistoryColumn(column, kind, bool(required or key)) for column, kind, required, key in rows)
     key = tuple(column for place, column in sorted((key, column) for column, _, _, key in rows if key))
     query = 'SELECT "from", "table", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC'
     references = [Reference(column, parent, to or "id") for column, parent, to in connection.execute(query, (name,))]
-    return Table(name, columns, key, tuple(references))
+    return HistoryTable(name, columns, key, tuple(references))

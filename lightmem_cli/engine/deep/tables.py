@@ -13,7 +13,7 @@ from lightmem_cli.engine.revise import revise
 from lightmem_cli.records import State
 from lightmem_cli.store.history.checks import Checks
 from lightmem_cli.store.history.faults import Fault
-from lightmem_cli.store.read_through import Unreadable
+from lightmem_cli.store.read_through import BadCell
 
 
 def _ids(faults: Iterable[Fault]) -> list[int]:
@@ -83,7 +83,7 @@ _MENDED = _MENDED_WHOLLY | {
 }
 
 
-def is_mended(one: Unreadable) -> bool:
+def is_mended(one: BadCell) -> bool:
     """Whether a check of this list finds a cell that cannot be read; the others stand in the way of the checks."""
     if one.fault == "points":
         return True
