@@ -162,7 +162,7 @@ def waiting_for_answers(
 
 def counts(home: Path, server: ModelServer) -> dict[str, Any]:
     [counted] = json_of("stats", home=home, server=server)
-    return {key: counted[key] for key in ("entries", "pending", "held")}
+    return {"held": [], **{key: counted[key] for key in ("entries", "pending", "held") if key in counted}}
 
 
 def under_way(server: ModelServer) -> int:

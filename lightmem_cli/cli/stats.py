@@ -70,7 +70,7 @@ def _totals(counted: Mapping[str, Any], *, in_places: str, not_shortened: int, t
         yield _total("pinned", counted["pinned"], "(lightmem pin)")
     for stage, waiting in counted["pending"].items():
         yield _total(f"to {stage}", waiting, f"({mends_of([stage], topics_open=topics_open)})")
-    for owner in (Owner(**held) for held in counted["held"]):
+    for owner in (Owner(**held) for held in counted.get("held", ())):
         yield _total("held", owner.items, f"of these by {owner.named}")
     if counted["quarantined"]:
         yield _total("quarantined", counted["quarantined"], "(lightmem doctor)")

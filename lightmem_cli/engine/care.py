@@ -12,8 +12,9 @@ from lightmem_cli.errors import ProfileBusy
 
 
 def stats(memory: Memory) -> dict[str, object]:
-    """What `stats --json` prints (DESIGN §7)."""
+    """What `stats --json` prints (DESIGN §7); `held` only while other processes hold some of what is pending."""
     history = memory.history
+    holders = history.work.holders()
     files = [path for path in memory.profile.folder.rglob("*") if path.is_file()]
     shortened, kept = history.counts.compressed()
     return {
@@ -22,7 +23,7 @@ def stats(memory: Memory) -> dict[str, object]:
         "compressed": {"messages": shortened, "kept": round(kept, 4) if shortened else None},
         "entries": history.counts.entries(),
         "pending": history.work.pending(),
-        "held": [owner._asdict() for owner in history.work.holders()],
+        **({"held": [owner._asdict() for owner in holders]} if holders else {}),
         "quarantined": len(history.work.quarantined()),
         "conflicts": history.counts.conflicts(),
         "pinned": history.counts.pinned(),
