@@ -580,10 +580,39 @@ def test_doctor_has_a_hook_ask_again(memory: Memory) -> None:
 
 
 def test_what_failed_in_an_earlier_run_says_nothing_of_the_model(memory: Memory) -> None:
+    asked_of(memory)
+    ask(memory, requests(1))
     model = asked_of(memory, failing(*range(50), error=Rejected))
-    for one in requests(5):
+    for one in requests(6)[1:]:
         assert len(ask(memory, [replace(one, again=True)])) == 1
     assert len(model.prompts) == 5
+
+
+def test_of_a_model_that_never_answered_every_failure_counts(memory: Memory) -> None:
+    model = asked_of(memory, failing(*range(50), error=Rejected))
+    with pytest.raises(Unavailable):
+        ask(memory, [replace(one, again=True) for one in requests(9)])
+    assert len(model.prompts) == 3
+
+
+@pytest.mark.parametrize("kept", ["", "x", "[3]", "{}", "null", "-1 answered", "9" * 5000, "3\x00"])
+def test_a_count_that_cannot_be_read_counts_for_nothing_much(memory: Memory, kept: str) -> None:
+    asked_of(memory)
+    streak.Streak(memory.settings, name="", kept=memory.remembered, often=False).tried(failed=True)
+    with memory.history.transaction():
+        memory.history.connection.execute("UPDATE profile SET value = ? WHERE key LIKE 'llm failed %'", (kept,))
+    with suppress(Unavailable):
+        ask(memory, requests(3))
+
+
+def test_what_is_too_long_counts_where_less_cannot_be_asked(home: Path) -> None:
+    with one_by_one(home) as memory:
+        model = asked_of(memory, failing(*range(50), error=TooLong))
+        answers: list[Answered[str]] = []
+        with memory.run("extract") as run, pytest.raises(Unavailable, match="failed 3 times in a row"):
+            halves = [replace(one, least=n % 2 == 1) for n, one in enumerate(requests(50, messages=()))]
+            answers.extend(Asking(memory, run=run).work(handing_out(halves)))
+        assert len(model.prompts) == len(answers) == 6
 
 
 def test_other_settings_are_another_model(home: Path) -> None:

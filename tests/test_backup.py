@@ -555,12 +555,14 @@ def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_are_not(
         dead.mkdir()
         (dead / "lock").touch()
         (folder / ".x-young").mkdir()
+        (folder / ".new.x-young").mkdir()
+        (folder / ".new.x-young" / "lock").touch()  # made, and about to be locked
         (folder / "mine").mkdir()
         with staging(folder, prefix=".x-") as other:
             names = {path.name for path in folder.iterdir()}
-            assert names == {living.name, other.name, ".x-young", "mine"}
+            assert names == {living.name, other.name, ".x-young", ".new.x-young", "mine"}
         assert (living / "file").exists()
-    assert {path.name for path in folder.iterdir()} == {".x-young", "mine"}
+    assert {path.name for path in folder.iterdir()} == {".x-young", ".new.x-young", "mine"}
 
 
 def test_a_quiet_backup_says_nothing(lived: Path, tmp_path: Path) -> None:

@@ -456,7 +456,7 @@ def test_halving_loses_nothing_whatever_is_poisoned(which: set[int], fault: str)
                 with suppress(Unavailable):
                     extract(memory)
                 runs += 1
-                assert runs < 40
+                assert runs < 12
             aside = memory.history.messages.get([one.item for one in memory.history.work.quarantined()])
             if len(which) < 24:  # else nothing says that the model can read at all
                 assert {one.id for one in aside.values()} == {f"m{number}" for number in which}
@@ -496,7 +496,7 @@ def test_a_model_that_can_read_nothing_is_not_asked_about_every_message(home: Pa
             take_into(memory, rows(240, sessions=3))
         assert len(model_of(memory).prompts) == 6  # three batches, and a second time each
         aside, waiting = memory.history.work.quarantined(), memory.history.work.pending()["extract"]
-        assert len(aside) + waiting == 240 and waiting > 150
+        assert (len(aside), waiting) == (0, 240)
 
 
 def test_a_bad_reply_is_asked_for_once_more_with_what_was_wrong(home: Path) -> None:

@@ -12,7 +12,16 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking, Request
 from lightmem_cli.engine.doctor import Finding
 from lightmem_cli.engine.extraction.batches import how_to_ask
-from lightmem_cli.errors import BadReply, ExitCode, LightmemError, MissingPart, ModelError, ProfileError
+from lightmem_cli.errors import (
+    BadReply,
+    ExitCode,
+    LightmemError,
+    MissingPart,
+    ModelError,
+    ProfileError,
+    Rejected,
+    TooLong,
+)
 from lightmem_cli.extract.llm import cost_of, line_of, most_of, prompt_of, read_reply, schema_of, version_of
 from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.prompts import load
@@ -84,9 +93,11 @@ def _try(memory: Memory) -> Tried:
     began, asking = time.monotonic(), Asking(memory)
     try:
         answered = asking.once(request)
-    except BadReply as bad:
+    except (BadReply, Rejected, TooLong) as fault:
         asking.tried(failed=True)
-        return Tried(None, bad, 0.0)
+        if not isinstance(fault, BadReply):
+            raise
+        return Tried(None, fault, 0.0)
     asking.tried(failed=False)
     return Tried(answered.value, None, answered.usage.completion_tokens / max(time.monotonic() - began, 1e-3))
 

@@ -21,7 +21,7 @@ from lightmem_cli.errors import ProfileBusy, StoreError
 from lightmem_cli.store.files import private_folder, storing
 
 _SUFFIX = ".lock"
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_LINK, _NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _LOOK_SECONDS = 0.05
 _OPEN: set[int] = set()  # descriptors of the locked files of this process
@@ -55,6 +55,7 @@ class _Mine(NamedTuple):
     number: int
     file: int
     works: bool
+    process: int
 
 
 class Leases:
@@ -66,13 +67,15 @@ class Leases:
 
     @property
     def mine(self) -> int | None:
-        """The number of the lease that this object holds."""
+        """The number of the lease that this object holds; a forked child holds none of its parent's."""
+        if self._mine is not None and self._mine.process != os.getpid():
+            self._mine = None
         return None if self._mine is None else self._mine.number
 
     @property
     def locks_work(self) -> bool:
         """Whether locks keep anybody out here. Some network disks have none, and some only pretend."""
-        if self._mine is not None:
+        if self.mine is not None and self._mine is not None:
             return self._mine.works
         try:
             return self._try() or self._try()  # a sweep may come between the making of a file and its lock
@@ -93,14 +96,14 @@ class Leases:
         Raises:
             StoreError: its file cannot be written.
         """
-        assert self._mine is None, "whoever is at work holds one lease"
+        assert self.mine is None, "whoever is at work holds one lease"
         private_folder(self._folder)
         number = int.from_bytes(os.urandom(6))
         path = self._path(number)
         with storing(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         _OPEN.add(file)
-        self._mine = _Mine(number, file, _lock(file, shared=False) is True and is_held(path))
+        self._mine = _Mine(number, file, _lock(file, shared=False) is True and is_held(path), os.getpid())
         return number
 
     def held(self, number: int) -> bool:
@@ -135,7 +138,7 @@ class Leases:
 def is_held(path: Path) -> bool:
     """Whether another open file holds the lock on `path`. Where there are no locks, nobody does."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
     except OSError as error:  # of another user's nothing can be known
         return error.errno not in _GONE
     try:

@@ -42,10 +42,9 @@ class Asking:
         """Why not all was asked, in words for a person: None, or that the budget would have been passed."""
         return self._allowance.stopped
 
-    @property
-    def over(self) -> bool:
-        """Whether no more is asked since the model failed at everything."""
-        return self._streak.over is not None
+    def is_over(self, purpose: Purpose) -> bool:
+        """Whether the model failed so often that one thing is asked, to see, and no more."""
+        return self._streak.is_over(purpose)
 
     @property
     def usage(self) -> Usage:

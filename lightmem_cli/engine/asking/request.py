@@ -21,7 +21,8 @@ class Request(Generic[Value]):
 
     `version` is that of the prompt ("facts-1"), `most` the tokens that the reply may have. `messages` are history's
     integers of those whose words are in the prompt, in whatever wording: a purge finds by them what it must erase. Only
-    where a reply need not be `whole` is one that was cut off read, too. `again`: it failed in an earlier run.
+    where a reply need not be `whole` is one that was cut off read, too. `again`: it failed in an earlier run. `least`:
+    there is no less to ask about.
     """
 
     purpose: Purpose
@@ -33,6 +34,7 @@ class Request(Generic[Value]):
     schema: JsonSchema | None = None
     whole: bool = True
     again: bool = False
+    least: bool = True
 
 
 class Answered(NamedTuple, Generic[Value]):

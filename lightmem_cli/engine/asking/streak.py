@@ -6,8 +6,7 @@ The count is kept between runs, for each purpose and for these settings: a hook 
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 from lightmem_cli.engine.asking.request import Purpose
 from lightmem_cli.errors import ModelError, Unavailable
@@ -16,6 +15,13 @@ from lightmem_cli.protocols import Remembered
 
 MOST: Final = 3  # requests that fail alike before one was answered: it is the model, and not what it was sent
 _HINT: Final = "name another one: lightmem config set llm.model NAME; lightmem doctor tries this one"
+
+
+class _Noted(NamedTuple):
+    """How often in a row a model failed, and whether it ever did well."""
+
+    times: int = 0
+    has_answered: bool = False
 
 
 class Streak:
@@ -30,9 +36,13 @@ class Streak:
         self._kept = kept
         self._often = often
         self._settings = _of(settings)
-        self._times: dict[Purpose, int] = {}
+        self._noted: dict[Purpose, _Noted] = {}
         self._answered: set[Purpose] = set()
         self.over: Unavailable | None = None
+
+    def is_over(self, purpose: Purpose) -> bool:
+        """Whether a request that is asked now is asked only to see whether the model does well by now."""
+        return self.is_open(purpose) and self._before(purpose) >= MOST
 
     def room(self, purpose: Purpose, *, most: int) -> int:
         """How many requests may be under way: before one was answered, no more than may fail."""
@@ -50,7 +60,7 @@ class Streak:
         """
         if self._before("probe"):
             self.over = self._unfit("failed when lightmem doctor tried it")
-        elif self._often and self.is_open(purpose) and self._before(purpose) >= MOST:
+        elif self._often and self.is_over(purpose):
             self.over = self._unfit(f"failed {self._before(purpose)} times in a row")
         return self.over
 
@@ -58,45 +68,51 @@ class Streak:
         """Note that a request was answered: it is not the model."""
         if self.is_open(purpose):
             self._answered.add(purpose)
-            self._note(purpose, 0)
+            self._note(purpose, _Noted(0, True))
 
     def failed(self, purpose: Purpose, fault: ModelError, *, again: bool) -> None:
-        """Note that a request failed. That one did `again` which failed in an earlier run says nothing of the model."""
-        times = self._before(purpose)
-        if not self.is_open(purpose) or (again and times < MOST):
+        """Note that a request failed. If it did so `again`, that says nothing of a model that has answered others."""
+        if not self.is_open(purpose):
             return
-        self._note(purpose, times + 1)
+        known = self._noted.pop(purpose, _Noted())
+        times, has_answered = max(known, self._read(purpose))  # another process may have failed, too
+        if again and has_answered and times < MOST:
+            return
+        self._note(purpose, _Noted(times + 1, has_answered))
         if times + 1 >= MOST:
             self.over = self._unfit(f"failed {times + 1} times in a row, the last time with: {fault.message}")
 
     def tried(self, *, failed: bool) -> None:
         """Note what came of asking the model one small thing: where it did well it is trusted with all again."""
         for purpose in ("probe",) if failed else get_args(Purpose):
-            self._note(purpose, int(failed))
-
-    def _note(self, purpose: Purpose, times: int) -> None:
-        """Keep how often it failed in a row."""
-        if times != self._before(purpose):
-            self._times[purpose] = times
-            if self._kept is not None:
-                self._kept.remember(_key(purpose), json.dumps([times, self._settings]))
+            self._note(purpose, self._read(purpose)._replace(times=int(failed)))
 
     def _before(self, purpose: Purpose) -> int:
-        if purpose not in self._times:
-            kept = None if self._kept is None else self._kept.remembered(_key(purpose))
-            times, settings = json.loads(kept) if kept else (0, "")
-            self._times[purpose] = int(times) if settings == self._settings else 0
-        return self._times[purpose]
+        return self._read(purpose).times
+
+    def _note(self, purpose: Purpose, noted: _Noted) -> None:
+        if noted != self._read(purpose):
+            self._noted[purpose] = noted
+            if self._kept is not None:
+                self._kept.remember(self._key(purpose), f"{noted.times} {'answered' if noted.has_answered else ''}")
+
+    def _read(self, purpose: Purpose) -> _Noted:
+        if purpose not in self._noted:
+            kept = None if self._kept is None else self._kept.remembered(self._key(purpose))
+            times, _, rest = (kept or "").partition(" ")
+            self._noted[purpose] = _Noted(int(times[:3]), rest == "answered") if times.isdecimal() else _Noted()
+        return self._noted[purpose]
+
+    def _key(self, purpose: Purpose) -> str:
+        return f"failed {purpose} {self._settings}"
 
     def _unfit(self, how: str) -> Unavailable:
         return Unavailable(f"{self._name} is asked no more: it {how}", hint=_HINT)
 
 
-def _key(purpose: Purpose) -> str:
-    return f"failed {purpose}"
-
-
 def _of(settings: Settings) -> str:
     """What decides how a model does: with other settings it may do well."""
-    made_of = settings.llm.model_dump_json(), settings.extract.model_dump_json(exclude={"use"})
-    return hashlib.blake2b("\n".join(made_of).encode(), digest_size=8).hexdigest()
+    how_fast = {"timeout_seconds", "retries", "concurrency", "keep_alive", "kv_cache"}
+    asked = settings.llm.model_dump_json(exclude=how_fast)
+    about = settings.extract.model_dump_json(include={"mode", "metadata", "summary", "threshold", "buffer_tokens"})
+    return hashlib.blake2b(f"{asked}\n{about}".encode(), digest_size=8).hexdigest()

@@ -178,11 +178,11 @@ class Work(Generic[Value]):
             case TooLong() | Rejected() as fault:
                 if isinstance(fault, Rejected) or fault.paid is not None:  # a server that says no is there
                     self._server_replies()
-                if isinstance(fault, Rejected):
+                if isinstance(fault, TooLong) and not one.request.least:
+                    self._settle_alike(one, fault, to=self._ready)
+                else:
                     self._settle_alike(one, fault, to=self._refused)
                     self._count_refused(one, fault)
-                else:  # less at once may do
-                    self._settle_alike(one, fault, to=self._ready)
             case ModelError() as fault if is_worth_another(fault, lost=one.lost, retries=self._retries):
                 self._ask_again(one, fault)
             case ModelError() as fault:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from lightmem_cli.store.files import private_folder, storing
 from lightmem_cli.store.history import History
 from lightmem_cli.store.history.copying import put_in_place
 from lightmem_cli.store.history.counts import Counts
+from lightmem_cli.store.locks import exclusive
 
 _MAKING, _RESTORING = ".lightmem-backup-", ".restoring-"  # a name that begins with a dot names no profile
 
@@ -86,28 +87,39 @@ class Unpacked:
         missing of them is made by the next command.
 
         Raises:
-            ProfileBusy: another process writes to the profile.
+            ProfileBusy: another process writes to the profile, or restores it.
         """
         folder = profile_folder(name, home=home)
         settings = sources.settle(self.folder / SETTINGS, environment=os.environ, overrides={})
-        if folder.exists():
-            held_by(folder)
-            with closing(History(self.folder / HISTORY)) as history:
-                await_history(folder, history.runs.uuid(), (self.folder / SETTINGS).read_text(encoding="utf-8-sig"))
-            try:
-                put_in_place(self.folder / HISTORY, folder / HISTORY)
-            finally:
-                settle_restored(folder, last=True)
-            shutil.rmtree(folder / "vectors", ignore_errors=True)
-        else:
-            with storing(folder):
-                self.folder.rename(folder)
+        with ExitStack() as stack:
+            if folder.exists():
+                busy = "another process restores this profile"
+                stack.enter_context(exclusive(folder / "restore.lock", wait=0, busy=busy))
+                self._replace(folder)
+            else:
+                with storing(folder):
+                    self.folder.rename(folder)
+            self._index(Profile(name=name, folder=folder, settings=settings), notice=notice)
+        return folder
+
+    def _replace(self, folder: Path) -> None:
+        """Put history and settings in the place of those of a profile."""
+        held_by(folder)
+        with closing(History(self.folder / HISTORY)) as history:
+            await_history(folder, history.runs.uuid(), (self.folder / SETTINGS).read_text(encoding="utf-8-sig"))
         try:
-            with Memory(Profile(name=name, folder=folder, settings=settings), notice=notice) as memory:
+            put_in_place(self.folder / HISTORY, folder / HISTORY)
+        finally:
+            settle_restored(folder, last=True)
+        shutil.rmtree(folder / "vectors", ignore_errors=True)
+
+    @staticmethod
+    def _index(profile: Profile, *, notice: Progress) -> None:
+        try:
+            with Memory(profile, notice=notice) as memory:
                 memory.indexes.rebuild(space=memory.history.vectors.active_space())
         except LightmemError as error:  # what was to be restored is, and its indexes follow from it
             notice(f"the indexes are not made yet: {error.message} (the next command tries again)")
-        return folder
 
 
 @contextmanager

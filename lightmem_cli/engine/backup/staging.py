@@ -6,36 +6,38 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightmem_cli.store.files import storing
 from lightmem_cli.store.locks import exclusive, is_held
 
 _LOCK = "lock"
-_YOUNG_SECONDS = 60.0  # between the making of a folder and its lock there is a moment
+_NEW = ".new"  # how the name of a folder begins that is not locked yet
+_YOUNG_SECONDS = 60.0  # that this takes at most
 
 
 @contextmanager
 def staging(folder: Path, *, prefix: str) -> Iterator[Path]:
     """A new folder inside `folder`, gone at the end; what killed processes left of theirs goes first."""
     with storing(folder):
-        for left in folder.glob(f"{prefix}*"):
-            if _abandoned(left):
-                shutil.rmtree(left, ignore_errors=True)
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        _sweep(folder, prefix=prefix)
+        new = Path(tempfile.mkdtemp(prefix=f"{_NEW}{prefix}", dir=folder))
+    path = new.with_name(new.name.removeprefix(_NEW))
     try:
-        with exclusive(path / _LOCK, wait=0, busy=f"{path} is held by another process"):
+        with exclusive(new / _LOCK, wait=0, busy=f"{new} is held by another process"):
+            with storing(path):
+                new.rename(path)
             yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        for left in (new, path):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _abandoned(path: Path) -> bool:
-    """Whether no living process works in `path`: the system frees a dead one's lock."""
-    try:
-        if not (path / _LOCK).exists():
-            return time.time() - path.stat().st_mtime > _YOUNG_SECONDS
-    except OSError:
-        return False
-    return not is_held(path / _LOCK)
+def _sweep(folder: Path, *, prefix: str) -> None:
+    """Remove the folders of processes that are gone: the system has freed their locks."""
+    for left in (*folder.glob(f"{prefix}*"), *folder.glob(f"{_NEW}{prefix}*")):
+        with suppress(OSError):
+            is_made = not left.name.startswith(_NEW) and (left / _LOCK).exists()
+            if not is_held(left / _LOCK) and (is_made or time.time() - left.stat().st_mtime > _YOUNG_SECONDS):
+                shutil.rmtree(left, ignore_errors=True)

@@ -269,6 +269,7 @@ def _request(history: History, doubts: Sequence[Doubt], facts: Sequence[Entry]) 
         prompt=prompt_of(doubts, facts),
         most=most_of(doubts),
         messages=tuple(sorted(messages)),
+        least=len(doubts) == 1,
         read=lambda text: read_reply(text, doubts, facts),
         schema=SCHEMA,
     )

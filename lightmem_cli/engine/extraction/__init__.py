@@ -14,7 +14,7 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Answered, Asking, Estimate, Request
 from lightmem_cli.engine.asking.lanes import Done as Judged
 from lightmem_cli.engine.asking.lanes import Lanes
-from lightmem_cli.engine.extraction.batches import HOPELESS, Flush, how_to_ask, line, make_batches, planned, topics_of
+from lightmem_cli.engine.extraction.batches import Flush, how_to_ask, line, make_batches, planned, topics_of
 from lightmem_cli.engine.extraction.taking import Batch, Found, Weighed, look_up, take, weigh
 from lightmem_cli.engine.steps import Done
 from lightmem_cli.errors import BadReply, LightmemError, MissingPart, ModelError, Rejected, TooLong, Unavailable
@@ -125,10 +125,8 @@ class _Reading:
         self._asking = Asking(memory, run=run)
         self._judging: Lanes[Found, Weighed] = Lanes(lambda found: weigh(memory.embedder, found), most=1)
         self._in_judgement = 0
-        self._under_way: dict[tuple[int, ...], Batch] = {}  # by the messages that are in a prompt
+        self._under_way: dict[int, Batch] = {}  # by their requests' identities
         self._halves: set[int] = set()
-        self._misread = 0  # of them
-        self._was_read = False
 
     def estimate(self, batches: Collection[list[Unread]]) -> Estimate:
         made = [self._batch(0, unread) for unread in batches]
@@ -167,7 +165,7 @@ class _Reading:
         """What is to be asked about the next batch that nobody holds."""
         while True:
             with self._history.transaction():
-                claimed = self._history.work.claim_batch(first=self._halves)
+                claimed = self._history.work.claim_batch(first=self._halves, smallest=self._asking.is_over("extract"))
                 if claimed is None:
                     return None
                 number, items, attempts = claimed
@@ -175,8 +173,9 @@ class _Reading:
                 # What was forgotten since the batch was made is not sent.
                 self._history.work.done("extract", [id for id in items if id not in batch.messages])
             if batch.messages:
-                self._under_way[tuple(batch.messages)] = batch
-                return self._request(batch)
+                request = self._request(batch)
+                self._under_way[id(request)] = batch
+                return request
 
     def _batch(self, number: int, unread: Collection[Unread], *, again: bool = False) -> Batch:
         sent = [one for one in unread if not one.hidden]
@@ -196,15 +195,15 @@ class _Reading:
             most=most_of(topics, how),
             messages=tuple(batch.messages),
             again=batch.again,
+            least=len(batch.messages) == 1,
             schema=schema_of(topics, how),
             read=lambda text: read_reply(text, topics, how, model=model),
         )
 
     def _settled(self, answered: Answered[list[Entry]]) -> Iterator[Done]:
         """What becomes of one batch: what was found in it is judged first."""
-        batch = self._under_way.pop(answered.request.messages)
+        batch = self._under_way.pop(id(answered.request))
         if answered.value is not None:
-            self._was_read = True
             self._judging.put(look_up(self._memory, batch, answered.value, usage=answered.usage))
             self._in_judgement += 1
         else:
@@ -225,8 +224,7 @@ class _Reading:
             if self._asking.stopped:  # nor was it asked to say it better
                 self._history.work.give_back(batch.number)
                 return 0
-            less_may_do = isinstance(fault, (BadReply, TooLong, Rejected)) and (batch.again or not self._asking.over)
-            if len(held) > 1 and less_may_do and not self._is_hopeless(batch):
+            if len(held) > 1 and isinstance(fault, (BadReply, TooLong, Rejected)):  # less may do
                 self._halve(batch, held)
                 return 0
             for id in held:
@@ -239,11 +237,6 @@ class _Reading:
         kept = [[one for one in topic if one.item in held] for topic in topics]
         for half in halves([topic for topic in kept if topic]):
             self._halves.add(self._history.work.batch(half))
-
-    def _is_hopeless(self, batch: Batch) -> bool:
-        """Whether it is not what was said that this model cannot read, but anything."""
-        self._misread += batch.number in self._halves
-        return not self._was_read and self._misread >= HOPELESS
 
 
 def _going_on(hint: str | None) -> str:

@@ -24,9 +24,6 @@ from lightmem_cli.store.history.buffer import Place, Unread
 Flush: TypeAlias = Literal["full", "ended", "all"]
 
 
-# So many halves misread, too, where nothing was read at all, and it is the model: to go on halving down to the last
-# message would cost a hundred calls for each that there should be.
-HOPELESS = 8
 _USUAL = 16  # messages of a topic; LoCoMo's conv-26 has 18, conv-41 15
 
 

@@ -15,12 +15,12 @@ from lightmem_cli.engine.asking.cost import Allowance
 from lightmem_cli.engine.asking.ledger import Ledger
 from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.asking.work import Work
-from lightmem_cli.engine.extraction.batches import HOPELESS, how_to_ask
+from lightmem_cli.engine.extraction.batches import how_to_ask
 from lightmem_cli.engine.extraction.births import named
 from lightmem_cli.engine.extraction.support import is_borne_out, sentence_vectors
 from lightmem_cli.engine.filters.segment import segment_only
 from lightmem_cli.engine.sensory import Sensory
-from lightmem_cli.errors import BadReply, InputError, ModelError, ProfileError, Rejected, TooLong
+from lightmem_cli.errors import BadReply, InputError, ProfileError, Rejected, TooLong
 from lightmem_cli.extract.buffer import Sized, Topic, gather, halves
 from lightmem_cli.extract.llm import (
     Line,
@@ -38,6 +38,7 @@ from lightmem_cli.protocols import Embedder, LanguageModel, Progress, Reply
 from lightmem_cli.records import Entry, Message, State, Usage, row_text
 from lightmem_cli.transcript import Item
 
+_LESS_MAY_DO = (BadReply, TooLong, Rejected)
 _Topics: TypeAlias = list[Topic[Line]]
 _Place: TypeAlias = tuple[int, ...]  # of a batch among all; of a half, with which one it is
 
@@ -117,7 +118,6 @@ class _Reader:
         self._again: deque[tuple[_Place, _Topics]] = deque()  # halves
         self._open: dict[_Place, _Topics] = {}
         self._asked: dict[int, _Place] = {}
-        self._misread = 0  # halves
         self._found: dict[_Place, list[Entry]] = {}
 
     @cached_property
@@ -214,6 +214,7 @@ class _Reader:
             prompt=prompt_of(lines, how),
             most=most_of(lines, how),
             messages=(),
+            least=sum(map(len, topics)) == 1,
             schema=schema_of(lines, how),
             read=lambda text: read_reply(text, lines, how, model=model),
         )
@@ -226,7 +227,7 @@ class _Reader:
         if answered.value is not None:
             self._found[place] = self._weighed(answered.value, [one.item.message for topic in topics for one in topic])
             so_far.messages += count
-        elif count > 1 and self._is_halved(answered.fault, place, so_far):
+        elif count > 1 and isinstance(answered.fault, _LESS_MAY_DO) and not self._allowance.stopped:
             for number, half in enumerate(halves(topics)):
                 chosen = {id(line) for line in half}
                 its = [[one for one in topic if id(one.item) in chosen] for topic in topics]
@@ -234,12 +235,6 @@ class _Reader:
         else:
             assert answered.fault is not None
             so_far.aside += [answered.fault.message] * count
-
-    def _is_halved(self, fault: ModelError | None, place: _Place, so_far: Read) -> bool:
-        """Whether it may help to show the model less at once."""
-        self._misread += len(place) > 1
-        is_hopeless = so_far.messages == 0 and self._misread >= HOPELESS
-        return isinstance(fault, (BadReply, TooLong, Rejected)) and not is_hopeless and not self._allowance.stopped
 
     def _ready(self) -> Iterator[Entry]:
         """The facts of batches before which none is still open."""

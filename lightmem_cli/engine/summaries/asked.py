@@ -10,7 +10,7 @@ from functools import partial
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Answered, Asking, Request
 from lightmem_cli.engine.summaries.drafts import Draft
-from lightmem_cli.engine.summaries.material import Material, Materials
+from lightmem_cli.engine.summaries.material import LEAST, Material, Materials
 from lightmem_cli.engine.summaries.shelf import Became, Shelf, Summary
 from lightmem_cli.errors import ModelError, TooLong
 from lightmem_cli.records import Usage
@@ -18,7 +18,6 @@ from lightmem_cli.summarize import Window
 from lightmem_cli.summarize.llm import Told
 
 _LONG = 3  # calls; before more of them it is said what they may cost
-_LEAST = 100  # tokens of lines: what is too long even so, is not so because of them
 
 
 class _Stale(Exception):
@@ -102,7 +101,7 @@ class Asked:
                 self._waiting.append((window, None))
                 return None
         assert fault is not None
-        if isinstance(fault, TooLong) and material.tokens > _LEAST:
+        if isinstance(fault, TooLong) and material.tokens > LEAST:
             self._waiting.append((window, material.tokens // 2))
             return None
         self.failed.append((window, fault))

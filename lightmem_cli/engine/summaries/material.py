@@ -25,6 +25,7 @@ from lightmem_cli.summarize.llm import SCHEMA, Told, line, read_reply, render, r
 
 KINDS = (Kind.FACT, Kind.RELATION)
 _MOST_SHOWN = 6_000  # tokens of lines, some 200 facts: a few sentences need no more, however much the model reads
+LEAST = 100  # tokens of lines: what is too long even so, is not so because of them
 _LEAST_SHOWN = 200  # tokens of lines that are tried, whatever context the model says it has
 _SPARE = 0.85  # of the context: servers count other tokens than we do, and set templates around prompts
 
@@ -95,6 +96,7 @@ class Materials:
             prompt=render(facts, earlier, title=title, most=self._most, zone=self._zone),
             most=reply_tokens(lines=len(material.shown), most=self._most),
             messages=sources_of(self._history, material.shown),
+            least=material.tokens <= LEAST,
             read=partial(read_reply, facts=facts, earlier=earlier, title=title, most=self._most),
             schema=SCHEMA,
         )

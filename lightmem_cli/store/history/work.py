@@ -44,8 +44,11 @@ class Owner(NamedTuple):
     @property
     def named(self) -> str:
         """For a person: "process 4711 on box, at work since 2024-05-08 10:32:05"."""
-        since = datetime.fromtimestamp(self.since).astimezone()
-        return f"process {self.pid} on {self.host}, at work since {since:%Y-%m-%d %H:%M:%S}"
+        try:
+            since = f"{datetime.fromtimestamp(self.since).astimezone():%Y-%m-%d %H:%M:%S}"
+        except (ValueError, OverflowError, OSError):  # a damaged row: no such time
+            since = "nobody knows when"
+        return f"process {self.pid} on {self.host}, at work since {since}"
 
     @property
     def waiting(self) -> str:
@@ -105,17 +108,18 @@ class Work:
         )
         return [(batch, [item for _, item in its]) for batch, its in groupby(rows, key=lambda row: int(row[0]))]
 
-    def claim_batch(self, *, first: Iterable[int] = ()) -> tuple[int, list[int], int] | None:
+    def claim_batch(self, *, first: Iterable[int] = (), smallest: bool = False) -> tuple[int, list[int], int] | None:
         """Take a whole batch that nobody else holds: its number, its messages, and how often it failed in earlier runs.
 
-        It is the oldest one, of those in `first` where they are there; those that failed come last. Call inside a
-        transaction.
+        It is the oldest one, of those in `first` where they are there, or the `smallest`; those that failed come last.
+        Call inside a transaction.
         """
         lease = self._take_lease()
         row = self._connection.execute(
-            "SELECT batch, attempts FROM jobs WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
-            " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, attempts, batch LIMIT 1",
-            (json.dumps(list(first)),),
+            "SELECT batch, attempts FROM jobs j WHERE batch IS NOT NULL AND lease IS NULL AND reason IS NULL"
+            " ORDER BY batch IN (SELECT value FROM json_each(?)) DESC, attempts,"
+            " CASE WHEN ? THEN (SELECT count(*) FROM jobs WHERE batch = j.batch) END, batch LIMIT 1",
+            (json.dumps(list(first)), smallest),
         ).fetchone()
         if row is None:
             return None
