@@ -42,9 +42,9 @@ class Asking:
         """Why not all was asked, in words for a person: None, or that the budget would have been passed."""
         return self._allowance.stopped
 
-    def is_over(self, purpose: Purpose) -> bool:
-        """Whether the model failed so often that one thing is asked, to see, and no more."""
-        return self._streak.is_over(purpose)
+    def wants_least(self, purpose: Purpose) -> bool:
+        """Whether the model failed so often that one thing is asked, to see, and that is better a small one."""
+        return self._streak.wants_least(purpose)
 
     @property
     def usage(self) -> Usage:

@@ -44,6 +44,13 @@ class Streak:
         """Whether a request that is asked now is asked only to see whether the model does well by now."""
         return self.is_open(purpose) and self._before(purpose) >= MOST
 
+    def wants_least(self, purpose: Purpose) -> bool:
+        """Whether that had better be the least there is, and not the first that was never asked: every other time.
+
+        A good model may refuse a word in everything that is long, or in everything that comes first.
+        """
+        return self.is_over(purpose) and self._before(purpose) % 2 == 1
+
     def room(self, purpose: Purpose, *, most: int) -> int:
         """How many requests may be under way: before one was answered, no more than may fail."""
         return min(most, max(1, MOST - self._before(purpose))) if self.is_open(purpose) else most

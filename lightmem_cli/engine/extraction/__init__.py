@@ -165,7 +165,9 @@ class _Reading:
         """What is to be asked about the next batch that nobody holds."""
         while True:
             with self._history.transaction():
-                claimed = self._history.work.claim_batch(first=self._halves, smallest=self._asking.is_over("extract"))
+                claimed = self._history.work.claim_batch(
+                    first=self._halves, smallest=self._asking.wants_least("extract")
+                )
                 if claimed is None:
                     return None
                 number, items, attempts = claimed
