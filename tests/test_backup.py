@@ -27,10 +27,11 @@ from typer.testing import CliRunner, Result
 from lightmem_cli.cli import app
 from lightmem_cli.engine.backup import unpacked
 from lightmem_cli.engine.deep import deep
-from lightmem_cli.errors import InputError, LightmemError, ProfileError, StoreError
+from lightmem_cli.errors import InputError, LightmemError, ProfileBusy, ProfileError, StoreError
 from lightmem_cli.profiles import list_profiles
 from lightmem_cli.store import migrations
 from lightmem_cli.store.history import History
+from lightmem_cli.store.locks import exclusive
 
 len_of = [].append  # who does not look at the progress
 DONE, INPUT, STORE, BUSY = 0, 2, 3, 75
@@ -314,6 +315,17 @@ def test_a_profile_that_is_written_to_is_busy(source: Path, home: Path) -> None:
     assert writer.wait(timeout=60) == DONE
     with opened(home) as memory:
         assert memory.history.counts.messages() == 1
+
+
+def test_one_restore_of_a_profile_at_a_time(source: Path, home: Path) -> None:
+    with opened(home) as memory:
+        take_into(memory, chat(1))
+    with exclusive(home / "profiles" / "default" / "restore.lock", wait=0, busy=""):
+        with pytest.raises(ProfileBusy, match="another process restores this profile"):
+            ran("restore", source, "--yes", "--home", home)
+    with opened(home) as memory:
+        assert memory.history.counts.messages() == 1
+    assert ran("restore", source, "--yes", "--home", home).exit_code == DONE
 
 
 # Bad backups -------------------------------------------------------------------------------------------------------

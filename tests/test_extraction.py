@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -712,6 +713,50 @@ def _read_what_another_held(home: Path, script: Script, other: Memory) -> None:
             assert other.history.work.claim_batch() is not None
         extract(memory)
         assert kept_by(memory) == whole(rows(24))
+
+
+def test_an_answer_about_words_that_were_replaced_makes_no_fact_of_the_new_ones(home: Path) -> None:
+    """The old words are with the model while another process replaces them; the new ones are asked about meanwhile."""
+    more = " The water was still and the wind was cold." * 8  # as much as one call is to read
+    lines = [line(id=f"m{n}", session="s", content=f"I saw heron {n} in the reeds.{more}") for n in range(8)]
+    replacement = line(id="m0", session="s", content=f"I saw heron 0 and it was a stork.{more}")
+    replaced, asked_anew = threading.Event(), threading.Event()
+
+    def script(prompt: Prompt) -> str:
+        if "it was a stork" in prompt.body:
+            asked_anew.set()
+        elif "heron 0 " in prompt.body:
+            assert asked_anew.wait(30)
+        elif not replaced.is_set():
+            replaced.set()
+            with suppress(Unavailable), reading(home, lambda prompt: Unavailable("down"), **each_alone) as other:
+                take_into(other, [replacement], HowToIngest(on_conflict="replace"))
+        return every_line_a_fact(prompt)
+
+    each_alone: dict[str, Any] = {"segment": {"use": "none"}}
+    with reading(home, script, llm={"concurrency": 2}, **each_alone) as memory:
+        take_into(memory, lines, HowToIngest(journal_only=True))
+        extract(memory)
+        found = facts(memory)
+        assert [text for text in found if "heron 0" in text] == [text for text in found if "it was a stork" in text]
+        assert len(companies(memory)) == 9, "each by itself, and one twice"
+        assert len(found) == len(set(found)) == 8 and memory.history.work.pending() == {}
+
+
+@pytest.mark.parametrize("every", [2, 4, 5])
+def test_a_good_model_reads_all_but_what_it_refuses_in_a_few_runs(home: Path, every: int) -> None:
+    """Where each batch holds a message that it refuses, the first three fail, as they would with a bad model."""
+    refused = {f"m{n}" for n in range(0, 60, every)}
+    with reading(home, poisoned(*(one[1:] for one in refused)), extract={"buffer_tokens": 128}) as memory:
+        with suppress(Unavailable):
+            take_into(memory, rows(60))
+        for _ in range(9):
+            if memory.history.work.pending():
+                with suppress(Unavailable):
+                    extract(memory)
+        aside = memory.history.messages.get([one.item for one in memory.history.work.quarantined()])
+        assert {one.id for one in aside.values()} == refused
+        assert len(facts(memory)) == 60 - len(refused) and memory.history.work.pending() == {}
 
 
 def test_a_conversation_that_another_is_still_cutting_is_not_flushed(home: Path) -> None:
