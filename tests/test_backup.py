@@ -320,9 +320,9 @@ def test_a_profile_that_is_written_to_is_busy(source: Path, home: Path) -> None:
 def test_one_restore_of_a_profile_at_a_time(source: Path, home: Path) -> None:
     with opened(home) as memory:
         take_into(memory, chat(1))
-    with exclusive(home / "profiles" / "default" / "restore.lock", wait=0, busy=""):
-        with pytest.raises(ProfileBusy, match="another process restores this profile"):
-            ran("restore", source, "--yes", "--home", home)
+    lock = home / "profiles" / "default" / "restore.lock"
+    with exclusive(lock, wait=0, busy=""), pytest.raises(ProfileBusy, match="another process restores this profile"):
+        ran("restore", source, "--yes", "--home", home)
     with opened(home) as memory:
         assert memory.history.counts.messages() == 1
     assert ran("restore", source, "--yes", "--home", home).exit_code == DONE
