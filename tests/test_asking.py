@@ -595,6 +595,24 @@ def test_of_a_model_that_never_answered_every_failure_counts(memory: Memory) -> 
     assert len(model.prompts) == 3
 
 
+def test_an_answer_to_another_process_counts_for_this_one(memory: Memory) -> None:
+    def process() -> streak.Streak:
+        return streak.Streak(memory.settings, name="tiny", kept=memory.remembered, often=False)
+
+    this, other = process(), process()
+    for _ in range(2):
+        this.failed("extract", BadReply("no"), again=False)
+    other.answered("extract")
+    this.failed("extract", BadReply("no"), again=False)
+    assert this.over is None
+    for _ in range(2):
+        this.failed("extract", BadReply("no"), again=False)
+    assert this.over is not None and "failed 3 times in a row" in this.over.message
+    third = process()
+    third.failed("extract", BadReply("no"), again=False)
+    assert third.over is not None and "failed 4 times" in third.over.message
+
+
 @pytest.mark.parametrize("kept", ["", "x", "[3]", "{}", "null", "-1 answered", "9" * 5000, "3\x00"])
 def test_a_count_that_cannot_be_read_counts_for_nothing_much(memory: Memory, kept: str) -> None:
     asked_of(memory)

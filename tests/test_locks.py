@@ -11,13 +11,18 @@ import pytest
 from memories import empty_home, line, opened, take_into
 
 from lightmem_cli.engine import NO_LOCKS
+from lightmem_cli.engine.backup.staging import staging
 from lightmem_cli.engine.doctor import check_processes
-from lightmem_cli.store.locks import Leases, is_held
+from lightmem_cli.store.locks import Leases, exclusive, is_held
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "leases"
+
+
+def refuses(_file: int, _how: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def test_a_lease_is_held_until_it_is_let_go(folder: Path) -> None:
@@ -77,14 +82,33 @@ def test_a_forked_child_holds_nothing_of_its_parents(folder: Path) -> None:
             os.close(end)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for another user")
+def test_what_root_holds_the_owner_of_the_profile_can_look_at(folder: Path) -> None:
+    os.chown(folder.parent, 1000, 1000)
+    Leases(folder).take()
+    with exclusive(folder.parent / "indexes.lock", wait=0, busy=""):
+        made = [folder, *folder.iterdir(), folder.parent / "indexes.lock"]
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1000, 1000)}
+
+
+def test_a_pipe_and_a_link_in_the_place_of_a_lock_hold_nobody_up(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.lock")
+    (folder / "link.lock").symlink_to("/dev/zero")
+    Leases(folder).sweep([])
+    assert not is_held(folder / "pipe.lock")
+
+
+def test_where_there_are_no_locks_nothing_of_another_is_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with staging(tmp_path, prefix=".x-") as living, staging(tmp_path, prefix=".x-"):
+        assert living.exists()
+
+
 def test_a_file_that_is_not_there_is_held_by_nobody(folder: Path) -> None:
     assert not is_held(folder / "none.lock")
     (folder.parent / "file").touch()
     assert not is_held(folder.parent / "file" / "none.lock")
-
-
-def refuses(_file: int, _how: int) -> None:
-    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 @pytest.mark.parametrize("flock", [refuses, lambda file, how: None], ids=["refused", "pretended"])

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memories import dies_after, line, opened, take_into
 
+from lightmem_cli.cli.update import _raise_first
 from lightmem_cli.engine import Budget, Memory
 from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.consolidate import Consolidated, apply_plan, consolidate, foresee, propose
@@ -231,6 +232,9 @@ def test_a_model_that_fails_alike_is_not_asked_on_and_on(home: Path) -> None:
         assert len(model.prompts) == 6, "once each, and a repair"
         assert "failed 4 times in a row" in faults[-1][-1].message
         model.prompts.clear()
+        with pytest.raises(Unavailable, match="is asked no more") as told:
+            _raise_first([BadReply("no"), *faults[-1]])
+        assert "lightmem config set llm.model" in str(told.value.hint)
         earlier.tried(failed=True)
         assert isinstance(consolidate(memory).faults[-1], Unavailable)
         assert model.prompts == []

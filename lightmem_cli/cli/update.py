@@ -22,7 +22,7 @@ from lightmem_cli.cli.options import (
     open_chosen,
 )
 from lightmem_cli.cli.talk import interruptible, notice, progress
-from lightmem_cli.errors import InputError, LightmemError
+from lightmem_cli.errors import InputError, LightmemError, Unavailable
 
 if TYPE_CHECKING:
     from lightmem_cli.engine import Memory
@@ -177,9 +177,13 @@ def _tell_left(stopped: str | None) -> None:
 
 
 def _raise_first(faults: Sequence[LightmemError]) -> None:
-    """End with what the language model failed on: what was done stands, and the rest is asked next time."""
-    for fault in faults:
-        kept = "what was done stands, and the next update asks for the rest"
+    """End with what the language model failed on: what was done stands, and the rest is asked next time.
+
+    Why nothing more was asked tells more than what went wrong before.
+    """
+    if faults:
+        fault = next((one for one in faults if isinstance(one, Unavailable)), faults[0])
+        kept = "what was done stands, and lightmem update goes on from here"
         fault.hint = f"{fault.hint}; {kept}" if fault.hint else kept
         raise fault
 

@@ -21,8 +21,8 @@ from lightmem_cli.records import Space
 from lightmem_cli.store.history import History
 
 NO_LOCKS: Final = (
-    "this file system has no working locks: run one command at a time on this memory, or two may ask a language model"
-    " for the same"
+    "this file system has no working locks: run one command at a time on this memory, or two may damage it, or ask a"
+    " language model for the same"
 )
 
 

@@ -74,7 +74,7 @@ def check_processes(memory: Memory) -> list[Finding]:
     """Who is at work and what each holds, and who died at it. That is no damage: what they held is free at once."""
     work = memory.history.work
     at_work, dead = work.owners(), work.dead()
-    seen = "; ".join(f"{one.named}, holds {one.items:,} items" for one in at_work) or "nobody is at work"
+    seen = "; ".join(one.holds for one in at_work) or "nobody is at work"
     if dead:
         seen += f"; {dead:,} died at work, and what {'it' if dead == 1 else 'they'} held is free"
     findings = [Finding("processes", True, seen)]

@@ -12,16 +12,7 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking, Request
 from lightmem_cli.engine.doctor import Finding
 from lightmem_cli.engine.extraction.batches import how_to_ask
-from lightmem_cli.errors import (
-    BadReply,
-    ExitCode,
-    LightmemError,
-    MissingPart,
-    ModelError,
-    ProfileError,
-    Rejected,
-    TooLong,
-)
+from lightmem_cli.errors import BadReply, ExitCode, LightmemError, MissingPart, ModelError, ProfileError, Unavailable
 from lightmem_cli.extract.llm import cost_of, line_of, most_of, prompt_of, read_reply, schema_of, version_of
 from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.prompts import load
@@ -93,7 +84,9 @@ def _try(memory: Memory) -> Tried:
     began, asking = time.monotonic(), Asking(memory)
     try:
         answered = asking.once(request)
-    except (BadReply, Rejected, TooLong) as fault:
+    except Unavailable:  # it is not there: of what it can do nothing was seen
+        raise
+    except ModelError as fault:
         asking.tried(failed=True)
         if not isinstance(fault, BadReply):
             raise

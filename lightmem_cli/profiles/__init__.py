@@ -136,6 +136,8 @@ def settle_restored(folder: Path, *, last: bool = False) -> None:
         waiting.unlink(missing_ok=True)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except UnicodeDecodeError:  # damaged: no settings
+        waiting.unlink(missing_ok=True)
     except OSError as error:
         raise _unusable(waiting, error) from error
 

@@ -1,9 +1,9 @@
 """Keeps the processes that work on a conversation's memory apart, by the operating system's locks on files.
 
 The kernel frees the lock of a process that ends, however and wherever it does: killed, in a container that is gone, on
-another host of a shared disk. No process number, host name or clock is asked. The library filelock cannot look at a
-lock without taking it, so that two who look at once would each see the other as its owner; and where a disk has no
-locks it goes over to files that outlive whoever made them.
+another host of a shared disk. No process number, host name or clock is asked. Who only looks takes a shared lock, so
+that two who look at once do not see each other (but on Windows, which has none: there the next look is right). The
+library filelock has no such lock; and where a disk has no locks it goes over to files that outlive whoever made them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def exclusive(path: Path, *, wait: float, busy: str) -> Iterator[None]:
         StoreError: the file cannot be made.
     """
     with storing(path):
+        is_new = not path.exists()
         file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600)
+        if is_new:
+            _hand_over(path)
     _OPEN.add(file)
     until = time.monotonic() + wait
     try:
@@ -97,11 +100,14 @@ class Leases:
             StoreError: its file cannot be written.
         """
         assert self.mine is None, "whoever is at work holds one lease"
-        private_folder(self._folder)
+        if not self._folder.exists():
+            private_folder(self._folder)
+            _hand_over(self._folder)
         number = int.from_bytes(os.urandom(6))
         path = self._path(number)
         with storing(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            _hand_over(path)
         _OPEN.add(file)
         self._mine = _Mine(number, file, _lock(file, shared=False) is True and is_held(path), os.getpid())
         return number
@@ -137,12 +143,22 @@ class Leases:
 
 def is_held(path: Path) -> bool:
     """Whether another open file holds the lock on `path`. Where there are no locks, nobody does."""
+    return _is_free(path) is False
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the lock on `path`, for certain: there are locks."""
+    return _is_free(path) is True
+
+
+def _is_free(path: Path) -> bool | None:
+    """None where there are no locks."""
     try:
         file = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
     except OSError as error:  # of another user's nothing can be known
-        return error.errno not in _GONE
+        return error.errno in _GONE
     try:
-        return _lock(file, shared=True) is False
+        return _lock(file, shared=True)
     finally:
         os.close(file)
 
@@ -155,6 +171,9 @@ def _close(file: int) -> None:
 
 if sys.platform == "win32":
     import msvcrt
+
+    def _hand_over(path: Path) -> None:
+        """There is no such user."""
 
     def _lock(file: int, *, shared: bool) -> bool | None:
         """Lock an open file; False where another one has it, None where there are no locks."""
@@ -180,6 +199,13 @@ else:
         except OSError:
             return None
         return True
+
+    def _hand_over(path: Path) -> None:
+        """Let what root makes be its folder's owner's, as SQLite does: else that one could not look at it."""
+        if os.geteuid() == 0:
+            with suppress(OSError):
+                its = path.parent.stat()
+                os.chown(path, its.st_uid, its.st_gid, follow_symlinks=False)
 
     def _close_all() -> None:
         """A forked child shares its parent's locks, and would hold them when that is gone."""

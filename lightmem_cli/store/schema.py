@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import cache
 from typing import NamedTuple
 
 from lightmem_cli.store.migrations import MIGRATIONS, migrate, too_new, version_of
@@ -45,6 +46,7 @@ class HistoryTable(NamedTuple):
     references: tuple[Reference, ...]
 
 
+@cache
 def tables() -> tuple[HistoryTable, ...]:
     """The tables of a history of today, in the order they were made."""
     with closing(_fresh(len(MIGRATIONS))) as fresh:
@@ -108,6 +110,7 @@ def _objects(connection: sqlite3.Connection) -> _Objects:
     return {(str(kind), str(name), str(table)): " ".join(str(sql).split()) for kind, name, table, sql in rows}
 
 
+@cache
 def _ours(version: int) -> _Objects:
     with closing(_fresh(version)) as fresh:
         return _objects(fresh)

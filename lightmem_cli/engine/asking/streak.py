@@ -14,7 +14,7 @@ from lightmem_cli.profiles.settings import Settings
 from lightmem_cli.protocols import Remembered
 
 MOST: Final = 3  # requests that fail alike before one was answered: it is the model, and not what it was sent
-_HINT: Final = "name another one: lightmem config set llm.model NAME; lightmem doctor tries this one"
+_HINT: Final = "choose another model: lightmem config set llm.model NAME; if this one was mended: lightmem doctor"
 
 
 class _Noted(NamedTuple):
@@ -82,7 +82,9 @@ class Streak:
         if not self.is_open(purpose):
             return
         known = self._noted.pop(purpose, _Noted())
-        times, has_answered = max(known, self._read(purpose))  # another process may have failed, too
+        fresh = self._read(purpose)  # another process may have failed, too, or have had an answer
+        has_answered = fresh.has_answered or known.has_answered
+        times = fresh.times if fresh.has_answered > known.has_answered else max(fresh.times, known.times)
         if again and has_answered and times < MOST:
             return
         self._note(purpose, _Noted(times + 1, has_answered))
@@ -107,7 +109,8 @@ class Streak:
         if purpose not in self._noted:
             kept = None if self._kept is None else self._kept.remembered(self._key(purpose))
             times, _, rest = (kept or "").partition(" ")
-            self._noted[purpose] = _Noted(int(times[:3]), rest == "answered") if times.isdecimal() else _Noted()
+            count = min(int(times[:9]), 999) if times.isdecimal() else 0
+            self._noted[purpose] = _Noted(count, rest == "answered")
         return self._noted[purpose]
 
     def _key(self, purpose: Purpose) -> str:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
-from lightmem_cli.engine import Memory
+from lightmem_cli.engine import NO_LOCKS, Memory
 from lightmem_cli.engine.backup.archive import HISTORY, SETTINGS, Manifest, pack, unpack
 from lightmem_cli.engine.backup.staging import staging
 from lightmem_cli.errors import InputError, LightmemError, ProfileBusy, ProfileError, StoreError
@@ -97,8 +97,7 @@ class Unpacked:
                 stack.enter_context(exclusive(folder / "restore.lock", wait=0, busy=busy))
                 self._replace(folder)
             else:
-                with storing(folder):
-                    self.folder.rename(folder)
+                self._make(folder)
             self._index(Profile(name=name, folder=folder, settings=settings), notice=notice)
         return folder
 
@@ -113,10 +112,21 @@ class Unpacked:
             settle_restored(folder, last=True)
         shutil.rmtree(folder / "vectors", ignore_errors=True)
 
+    def _make(self, folder: Path) -> None:
+        try:
+            with storing(folder):
+                self.folder.rename(folder)
+        except StoreError as error:
+            if folder.exists():
+                raise ProfileBusy("another process has just made this profile", hint="try again") from error
+            raise
+
     @staticmethod
     def _index(profile: Profile, *, notice: Progress) -> None:
         try:
             with Memory(profile, notice=notice) as memory:
+                if not memory.history.work.locks_work:
+                    notice(NO_LOCKS)
                 memory.indexes.rebuild(space=memory.history.vectors.active_space())
         except LightmemError as error:  # what was to be restored is, and its indexes follow from it
             notice(f"the indexes are not made yet: {error.message} (the next command tries again)")
@@ -166,7 +176,7 @@ def held_by(folder: Path) -> int | None:
                 message = f"{owners[0].named}, is writing to this memory"
                 raise ProfileBusy(message, hint="let it finish, or end it, and try again")
             return history.counts.messages()
-    except (StoreError, sqlite3.Error, TypeError):  # TypeError: a lease that says nothing
+    except (StoreError, sqlite3.Error):
         return None
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightmem_cli.store.files import storing
-from lightmem_cli.store.locks import exclusive, is_held
+from lightmem_cli.store.locks import exclusive, is_free, is_held
 
 _LOCK = "lock"
 _NEW = ".new"  # how the name of a folder begins that is not locked yet
@@ -39,5 +39,6 @@ def _sweep(folder: Path, *, prefix: str) -> None:
     for left in (*folder.glob(f"{prefix}*"), *folder.glob(f"{_NEW}{prefix}*")):
         with suppress(OSError):
             is_made = not left.name.startswith(_NEW) and (left / _LOCK).exists()
-            if not is_held(left / _LOCK) and (is_made or time.time() - left.stat().st_mtime > _YOUNG_SECONDS):
+            is_old = time.time() - left.stat().st_mtime > _YOUNG_SECONDS
+            if is_free(left / _LOCK) if is_made else (is_old and not is_held(left / _LOCK)):
                 shutil.rmtree(left, ignore_errors=True)

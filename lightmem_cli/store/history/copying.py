@@ -41,6 +41,7 @@ class Copying:
         with all_or_nothing(self._connection):
             self._connection.execute("UPDATE jobs SET lease = NULL WHERE lease IS NOT NULL")
             self._connection.execute("DELETE FROM leases")
+            self._connection.execute("DELETE FROM profile WHERE key LIKE 'llm failed %'")  # another server may do well
             self._connection.execute("UPDATE profile SET value = ? WHERE key = 'uuid'", (uuid.uuid4().hex,))
 
 
@@ -55,7 +56,11 @@ def put_in_place(copy: Path, target: Path) -> None:
     if not target.exists():
         target.touch(mode=0o600)
     try:
-        with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(target, isolation_level=None)) as into:
+        there = f"{copy.absolute().as_uri()}?mode=rw"  # one that is gone is no empty one
+        with (
+            closing(sqlite3.connect(there, uri=True)) as source,
+            closing(sqlite3.connect(target, isolation_level=None)) as into,
+        ):
             into.execute("PRAGMA synchronous = FULL")
             source.backup(into, progress=_patience(target), sleep=0.05)
             with suppress(sqlite3.OperationalError):  # a reader is still at the old pages: the next writer does it

@@ -46,15 +46,20 @@ class Owner(NamedTuple):
         """For a person: "process 4711 on box, at work since 2024-05-08 10:32:05"."""
         try:
             since = f"{datetime.fromtimestamp(self.since).astimezone():%Y-%m-%d %H:%M:%S}"
-        except (ValueError, OverflowError, OSError):  # a damaged row: no such time
+        except (ValueError, TypeError, OverflowError, OSError):  # a damaged row: no such time
             since = "nobody knows when"
         return f"process {self.pid} on {self.host}, at work since {since}"
+
+    @property
+    def holds(self) -> str:
+        """For a person: who it is, and how much it holds."""
+        return f"{self.named}, holds {self.items:,} {'item' if self.items == 1 else 'items'}"
 
     @property
     def waiting(self) -> str:
         """What waits for it, in words for a person: nobody else takes it as long as its owner is there."""
         items = "1 item waits" if self.items == 1 else f"{self.items:,} items wait"
-        return f"{items} for {self.named}"
+        return f"{items} for {self.named}; if it is stopped, continue it or end it"
 
 
 class Work:
