@@ -47,6 +47,17 @@ def stay_off_the_hub() -> None:
     _turn_on(HUB)
 
 
+def cache_folder() -> Path:
+    """`$LIGHTMEM_CACHE`, else the user's cache directory; not created."""
+    from pathlib import Path
+
+    if named := os.environ.get("LIGHTMEM_CACHE"):
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lightmem", appauthor=False)
+
+
 def keep_caches_in(folder: Path) -> None:
     """Have libraries keep in `folder` what they would in HOME and TMPDIR; it is made when one of them needs it.
 

@@ -18,7 +18,8 @@ from lightmem_cli.local_models import device, minilm
 from lightmem_cli.local_models.bert_graph import quantise, write_graph
 from lightmem_cli.local_models.device import choose_device
 from lightmem_cli.local_models.folders import model_folder
-from lightmem_cli.local_models.onnx_export import cache_folder, open_export, revision
+from lightmem_cli.local_models.onnx_export import open_export, revision
+from lightmem_cli.privacy import cache_folder
 
 
 @pytest.fixture

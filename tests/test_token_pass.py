@@ -21,11 +21,11 @@ from tiny_token_models import KINDS, LETTERS, WORDS, Kind, make_tiny_llmlingua
 from lightmem_cli.errors import MissingPart, ProfileError
 from lightmem_cli.local_models import token_model_onnx, token_pieces
 from lightmem_cli.local_models.device import maybe_accelerated
-from lightmem_cli.local_models.onnx_export import cache_folder
 from lightmem_cli.local_models.token_graph import write_token_graph
 from lightmem_cli.local_models.token_pass import open_token_pass
 from lightmem_cli.local_models.token_shape import read_shape
 from lightmem_cli.local_models.token_weights import open_weights, weight_files
+from lightmem_cli.privacy import cache_folder
 from lightmem_cli.protocols import Reading, TokenReader
 from lightmem_cli.records import Message, Role
 

@@ -41,7 +41,7 @@ from lightmem_cli.cli import (
 )
 from lightmem_cli.cli.options import examples
 from lightmem_cli.errors import ExitCode, InputError, LightmemError, StoreError
-from lightmem_cli.privacy import keep_caches_in, stay_off_the_hub
+from lightmem_cli.privacy import cache_folder, keep_caches_in, stay_off_the_hub
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -96,8 +96,6 @@ def lightmem(
     ] = False,
 ) -> None:
     """The long-term memory that agents and people keep: conversations in, the right piece of them out."""
-    from lightmem_cli.local_models.onnx_export import cache_folder
-
     stay_off_the_hub()
     with suppress(RuntimeError):  # "~nobody/cache" is for those to refuse who cannot do without
         keep_caches_in(cache_folder())

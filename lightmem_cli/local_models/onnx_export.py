@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models import minilm
 from lightmem_cli.local_models.minilm import Precision
+from lightmem_cli.privacy import cache_folder
 from lightmem_cli.protocols import Progress
 
 RECIPE: Final = 1  # raise it when bert_graph.py changes in a way that changes vectors
@@ -43,15 +44,6 @@ class Export(NamedTuple):
 def revision(precision: Precision) -> str:
     """Names the vectors this export makes: precision, weights and recipe; the same on every machine."""
     return f"{precision}-{minilm.WEIGHTS_SHA256[:8]}-r{RECIPE}"
-
-
-def cache_folder() -> Path:
-    """`$LIGHTMEM_CACHE`, else the user's cache directory; not created."""
-    if named := os.environ.get("LIGHTMEM_CACHE"):
-        return Path(named).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("lightmem", appauthor=False)
 
 
 def open_export(precision: Precision, *, progress: Progress) -> Export:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from lightmem_cli.errors import MissingPart
 from lightmem_cli.local_models.device import processors
 from lightmem_cli.local_models.folders import fetched_anew
-from lightmem_cli.local_models.onnx_export import Source, cache_folder, make_private, open_kept, replace
+from lightmem_cli.local_models.onnx_export import Source, make_private, open_kept, replace
 from lightmem_cli.local_models.token_shape import WITHOUT, Shape
 from lightmem_cli.local_models.token_weights import open_weights, weight_files
+from lightmem_cli.privacy import cache_folder
 
 if TYPE_CHECKING:
     from lightmem_cli.protocols import Progress, Vectors

@@ -53,7 +53,7 @@ def exclusive(path: Path, *, wait: float, busy: str) -> Iterator[None]:
 
 
 class _Mine(NamedTuple):
-    """A lease that this process holds: its number, its locked file, and whether that lock keeps anybody out."""
+    """A lease that `process` holds: its number, its locked file, and whether that lock keeps anybody out."""
 
     number: int
     file: int
@@ -70,16 +70,21 @@ class Leases:
 
     @property
     def mine(self) -> int | None:
-        """The number of the lease that this object holds; a forked child holds none of its parent's."""
+        """The number of the lease that this object holds."""
+        own = self._own()
+        return None if own is None else own.number
+
+    def _own(self) -> _Mine | None:
+        """That lease; a forked child holds none of its parent's."""
         if self._mine is not None and self._mine.process != os.getpid():
             self._mine = None
-        return None if self._mine is None else self._mine.number
+        return self._mine
 
     @property
     def locks_work(self) -> bool:
         """Whether locks keep anybody out here. Some network disks have none, and some only pretend."""
-        if self.mine is not None and self._mine is not None:
-            return self._mine.works
+        if (own := self._own()) is not None:
+            return own.works
         try:
             return self._try() or self._try()  # a sweep may come between the making of a file and its lock
         except StoreError:
@@ -133,8 +138,8 @@ class Leases:
 
     def close(self) -> None:
         """Let go of the lock, as the kernel does for who is killed: the file stays until somebody sweeps."""
-        if self._mine is not None:
-            _close(self._mine.file)
+        if (own := self._own()) is not None:
+            _close(own.file)
             self._mine = None
 
     def _path(self, number: int) -> Path:

@@ -11,6 +11,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
@@ -217,7 +218,7 @@ def _is_kept(name: str, value: Any) -> bool:
         return all(_is_key(message) and born in (0, 1) for message, born in value)
     if name == "links":
         return all(_is_key(target) and _LINK.holds(kind) for target, kind in value)
-    column = _ENTRY.get(name)
+    column = _entry_columns().get(name)
     if column is None:
         return True  # nothing reads it
     if column.type == "REAL" and type(value) is int:
@@ -226,11 +227,15 @@ def _is_kept(name: str, value: Any) -> bool:
     return _type_fault(column, value) is None and (value is None or says is None or says.holds(value))
 
 
+@cache
+def _entry_columns() -> dict[str, HistoryColumn]:
+    return {column.name: column for table in tables() if table.name == "entries" for column in table.columns}
+
+
 def _is_key(value: object) -> bool:
     return type(value) is int and 0 <= value <= _MOST
 
 
-_ENTRY: Final = {column.name: column for table in tables() if table.name == "entries" for column in table.columns}
 _TIME = _Says(lambda cell: to_time(cell) is not None, "a time")
 _MOMENT = _Says(is_time, "a time")
 _NAMES = _Says(are_names, "a list of names")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from lightmem_cli.errors import ModelError
+from lightmem_cli.errors import BadReply, ModelError, Rejected, TooLong
 from lightmem_cli.protocols import JsonSchema, Prompt
 from lightmem_cli.records import Usage
 
 Purpose: TypeAlias = Literal["extract", "update", "summarize", "ask", "probe"]
+
+LESS_MAY_DO: Final = (BadReply, TooLong, Rejected)  # what a request about less at once may be spared
 
 Value = TypeVar("Value")
 

@@ -13,9 +13,10 @@ from functools import cache
 
 from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Asking, Request
+from lightmem_cli.engine.asking.request import LESS_MAY_DO
 from lightmem_cli.engine.consolidate.pairs import candidates
 from lightmem_cli.engine.consolidate.steps import do, entry_of, faults_of
-from lightmem_cli.errors import BadReply, ModelError, Rejected, TooLong
+from lightmem_cli.errors import ModelError
 from lightmem_cli.records import Entry, LinkKind
 from lightmem_cli.store.history import History
 from lightmem_cli.update.correct import SCHEMA, Doubt, Verdict, most_of, prompt_of, read_reply, version
@@ -26,7 +27,6 @@ _CHARACTERS = 6_000  # of the facts that one call shows
 _PAIRS = 60  # that one call asks about
 _LATER = datetime.max.replace(tzinfo=UTC)
 _WHY = "the language model says so"
-_SMALLER_MAY_DO = (BadReply, TooLong, Rejected)  # what a call about fewer facts may be spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def judge(memory: Memory, found: Found, *, asking: Asking) -> Iterator[Judged]:
         portion = asked[id(answered.request)]
         if answered.fault is None:
             yield Judged(portion, answered.value or [])
-        elif len(portion) > 1 and isinstance(answered.fault, _SMALLER_MAY_DO):
+        elif len(portion) > 1 and isinstance(answered.fault, LESS_MAY_DO):
             middle = len(portion) // 2
             waiting.extendleft((portion[middle:], portion[:middle]))
         else:

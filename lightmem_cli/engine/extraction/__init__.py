@@ -14,10 +14,11 @@ from lightmem_cli.engine import Memory
 from lightmem_cli.engine.asking import Answered, Asking, Estimate, Request
 from lightmem_cli.engine.asking.lanes import Done as Judged
 from lightmem_cli.engine.asking.lanes import Lanes
+from lightmem_cli.engine.asking.request import LESS_MAY_DO
 from lightmem_cli.engine.extraction.batches import Flush, how_to_ask, line, make_batches, planned, topics_of
 from lightmem_cli.engine.extraction.taking import Batch, Found, Weighed, look_up, take, weigh
 from lightmem_cli.engine.steps import Done
-from lightmem_cli.errors import BadReply, LightmemError, MissingPart, ModelError, Rejected, TooLong, Unavailable
+from lightmem_cli.errors import LightmemError, MissingPart, ModelError, Unavailable
 from lightmem_cli.extract.buffer import Sized, halves
 from lightmem_cli.extract.llm import cost_of, most_of, prompt_of, read_reply, schema_of, version_of
 from lightmem_cli.records import Entry
@@ -226,7 +227,7 @@ class _Reading:
             if self._asking.stopped:  # nor was it asked to say it better
                 self._history.work.give_back(batch.number)
                 return 0
-            if len(held) > 1 and isinstance(fault, (BadReply, TooLong, Rejected)):  # less may do
+            if len(held) > 1 and isinstance(fault, LESS_MAY_DO):
                 self._halve(batch, held)
                 return 0
             for id in held:

@@ -13,6 +13,7 @@ from lightmem_cli.engine import Budget, embedder_of
 from lightmem_cli.engine.asking import Answered, Estimate, Request
 from lightmem_cli.engine.asking.cost import Allowance
 from lightmem_cli.engine.asking.ledger import Ledger
+from lightmem_cli.engine.asking.request import LESS_MAY_DO
 from lightmem_cli.engine.asking.streak import Streak
 from lightmem_cli.engine.asking.work import Work
 from lightmem_cli.engine.extraction.batches import how_to_ask
@@ -20,7 +21,7 @@ from lightmem_cli.engine.extraction.births import named
 from lightmem_cli.engine.extraction.support import is_borne_out, sentence_vectors
 from lightmem_cli.engine.filters.segment import segment_only
 from lightmem_cli.engine.sensory import Sensory
-from lightmem_cli.errors import BadReply, InputError, ProfileError, Rejected, TooLong
+from lightmem_cli.errors import InputError, ProfileError
 from lightmem_cli.extract.buffer import Sized, Topic, gather, halves
 from lightmem_cli.extract.llm import (
     Line,
@@ -38,7 +39,6 @@ from lightmem_cli.protocols import Embedder, LanguageModel, Progress, Reply
 from lightmem_cli.records import Entry, Message, State, Usage, row_text
 from lightmem_cli.transcript import Item
 
-_LESS_MAY_DO = (BadReply, TooLong, Rejected)
 _Topics: TypeAlias = list[Topic[Line]]
 _Place: TypeAlias = tuple[int, ...]  # of a batch among all; of a half, with which one it is
 
@@ -227,7 +227,7 @@ class _Reader:
         if answered.value is not None:
             self._found[place] = self._weighed(answered.value, [one.item.message for topic in topics for one in topic])
             so_far.messages += count
-        elif count > 1 and isinstance(answered.fault, _LESS_MAY_DO) and not self._allowance.stopped:
+        elif count > 1 and isinstance(answered.fault, LESS_MAY_DO) and not self._allowance.stopped:
             for number, half in enumerate(halves(topics)):
                 chosen = {id(line) for line in half}
                 its = [[one for one in topic if id(one.item) in chosen] for topic in topics]

@@ -116,8 +116,8 @@ class Work:
     def claim_batch(self, *, first: Iterable[int] = (), smallest: bool = False) -> tuple[int, list[int], int] | None:
         """Take a whole batch that nobody else holds: its number, its messages, and how often it failed in earlier runs.
 
-        It is the oldest one, of those in `first` where they are there, or the `smallest`; those that failed come last.
-        Call inside a transaction.
+        Those numbered in `first` go before all others, and those that failed come last; of what is left, the oldest is
+        taken, or the one of the fewest messages where the `smallest` is wanted. Call inside a transaction.
         """
         lease = self._take_lease()
         row = self._connection.execute(
